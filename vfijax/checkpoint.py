@@ -1,0 +1,109 @@
+"""Models on disk: a directory with `config.json` and, for networks with parameters, an orbax tree."""
+
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from vfijax.channels import Widths
+from vfijax.models import ARCHITECTURES, ModelConfig, shapes
+from vfijax.params import ModelParams
+
+FORMAT = 1  # raise when the layout of the directory or the meaning of a config field changes
+_CONFIG, _TREE = "config.json", "tree"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read; the message says why and what to do."""
+
+
+def config_to_json(config: ModelConfig) -> dict[str, Any]:
+    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    fields = {name: dict(value) if isinstance(value, Widths) else value for name, value in fields.items()}
+    return {"architecture": config.architecture, **fields}
+
+
+def config_from_json(stored: dict[str, Any]) -> ModelConfig:
+    stored = dict(stored)
+    architecture = stored.pop("architecture", None)
+    if architecture not in ARCHITECTURES:
+        raise CheckpointError(f"architecture {architecture!r} is unknown (known: {', '.join(ARCHITECTURES)})")
+    fields = {name: Widths.of(value) if isinstance(value, dict) else value for name, value in stored.items()}
+    try:
+        return ARCHITECTURES[architecture](**fields)
+    except TypeError as error:
+        raise CheckpointError(f"config does not fit {architecture}: {error}") from None
+
+
+def save(path: str | os.PathLike[str], params: ModelParams, **notes: Any) -> None:
+    """Writes a model; an older one at `path` is replaced only when the new one is complete.
+
+    Args:
+      path: the directory to write.
+      params: the model.
+      **notes: values for `config.json` that say where the model comes from.
+    """
+    from orbax.checkpoint import v1 as ocp
+
+    path = Path(path).absolute()
+    if path.exists() and not (path / _CONFIG).exists():
+        raise CheckpointError(f"{path} exists and is no checkpoint; give another path")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    try:
+        if params.tree:  # orbax refuses empty trees
+            ocp.save(scratch / _TREE, params.tree)
+        described = {"format": FORMAT, "config": config_to_json(params.config), "notes": notes}
+        (scratch / _CONFIG).write_text(json.dumps(described, indent=1) + "\n")
+        scratch.chmod(0o755)
+        if path.exists():
+            older = scratch.with_suffix(".older")
+            path.rename(older)
+            scratch.rename(path)
+            shutil.rmtree(older)
+        else:
+            scratch.rename(path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def load(path: str | os.PathLike[str]) -> ModelParams:
+    """Reads a model that `save` wrote.
+
+    Raises:
+      CheckpointError: no checkpoint there, one of another format version, or an incomplete one.
+    """
+    from orbax.checkpoint import v1 as ocp
+
+    path = Path(path).absolute()
+    if not (path / _CONFIG).is_file():
+        raise CheckpointError(
+            f"no checkpoint at {path} (no {_CONFIG}); make one with `vfijax convert` from published "
+            "weights, or with `python -m train.main`"
+        )
+    try:
+        stored = json.loads((path / _CONFIG).read_text())
+        version = stored["format"]
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError(f"{path / _CONFIG} is damaged; the checkpoint cannot be read") from None
+    if version != FORMAT:
+        raise CheckpointError(
+            f"{path} has checkpoint format {version}, this version of vfijax reads format {FORMAT}; "
+            "use the version that wrote it, or convert or train the model again"
+        )
+    config = config_from_json(stored["config"])
+    like = shapes(config)
+    if not like:
+        return ModelParams({}, config)
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    like = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), like)
+    try:
+        return ModelParams(ocp.load(path / _TREE, like), config)
+    except Exception as error:  # orbax raises many kinds for files that are missing or cut off
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} is incomplete or damaged and cannot be read ({reason})") from error

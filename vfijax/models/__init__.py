@@ -1,0 +1,73 @@
+"""The networks: `MODELS` by name, and `create`."""
+
+import difflib
+import zlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vfijax.models.base import ModelConfig, forward
+from vfijax.models.blend import BlendConfig
+from vfijax.params import ModelParams
+
+__all__ = ["ARCHITECTURES", "MODELS", "ModelConfig", "config_for", "create", "forward", "shapes"]
+
+ARCHITECTURES: dict[str, type[ModelConfig]] = {
+    "blend": BlendConfig,
+}
+
+MODELS: dict[str, ModelConfig] = {
+    "blend": BlendConfig(name="blend"),
+}
+
+
+def config_for(name: str, **changes: Any) -> ModelConfig:
+    """The config of `MODELS[name]` with some fields changed. Raises ValueError for unknown names."""
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown model {name!r}{hint} (models: {', '.join(MODELS)})")
+    return MODELS[name].replace(**changes)
+
+
+def shapes(config: ModelConfig) -> Any:
+    """The parameter tree of a config as `jax.ShapeDtypeStruct` leaves, without computing anything."""
+    frame = jax.ShapeDtypeStruct((1, config.stride, config.stride, 3), jnp.float32)
+    variables = jax.eval_shape(config.module("reference").init, jax.random.key(0), frame, frame)
+    return variables.get("params", {})
+
+
+def create(name: str, key: jax.Array | int, **changes: Any) -> ModelParams:
+    """A freshly initialised model.
+
+    Convolution weights and biases are uniform within 1/sqrt(fan_in), PReLU slopes are 0.25 (the
+    framework defaults that the published networks were trained from). Each leaf is drawn from its
+    own generator, seeded by `key` and the leaf's path: the same key gives the same parameters on
+    every device, and a leaf does not depend on the other leaves.
+
+    Args:
+      name: an entry of `MODELS`.
+      key: an integer seed or a `jax.random` key.
+      **changes: fields of the model's config, such as `taps`, `dilation` or `rounding`.
+    """
+    config = config_for(name, **changes)
+    seed = [int(key)] if isinstance(key, int) else np.asarray(jax.random.key_data(key)).ravel().tolist()
+    return ModelParams(_draw(shapes(config), seed, ()), config)
+
+
+def _draw(tree: Any, seed: list[int], path: tuple[str, ...]) -> Any:
+    fan_in = np.prod(tree["kernel"].shape[:-1]) if "kernel" in tree else 1
+    drawn = {}
+    for name, leaf in tree.items():
+        here = (*path, name)
+        if isinstance(leaf, dict):
+            drawn[name] = _draw(leaf, seed, here)
+        elif name == "slope":
+            drawn[name] = jnp.full(leaf.shape, 0.25, leaf.dtype)
+        else:
+            rng = np.random.default_rng([*seed, zlib.crc32("/".join(here).encode())])
+            bound = 1 / np.sqrt(fan_in)
+            drawn[name] = jnp.asarray(rng.uniform(-bound, bound, leaf.shape), leaf.dtype)
+    return drawn

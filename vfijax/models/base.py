@@ -1,0 +1,75 @@
+"""What every model provides, and how it is applied to a pair of frames."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vfijax.channels import ChannelGraph
+from vfijax.layers import pad_to_multiple
+from vfijax.params import ModelParams
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Base of the model configs: frozen, hashable, and storable as JSON.
+
+    Attributes:
+      name: the entry of `MODELS` that the config was derived from.
+      stride: sides of the frames that the module receives are multiples of it.
+      scale: output size divided by input size.
+      halo: how many input pixels around an output pixel can influence it through the network.
+    """
+
+    name: str
+
+    architecture: ClassVar[str]
+    stride: ClassVar[int] = 1
+    scale: ClassVar[int] = 1
+    halo: ClassVar[int] = 0
+
+    def module(self, implementation: str = "auto") -> nn.Module:
+        """The Flax module; `apply({"params": tree}, f0, f1)` gives `(frame, aux)`."""
+        raise NotImplementedError
+
+    def graph(self) -> ChannelGraph:
+        """The channel graph that pruning and shrinking follow."""
+        raise NotImplementedError
+
+    def replace(self, **changes: Any) -> "ModelConfig":
+        known = {f.name for f in dataclasses.fields(self)} - {"name"}
+        unknown = sorted(set(changes) - known)
+        if unknown:
+            raise ValueError(
+                f"{self.name}: no config field {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
+            )
+        return dataclasses.replace(self, **changes)
+
+
+def forward(
+    params: ModelParams, f0: jax.Array, f1: jax.Array, *, implementation: str = "auto"
+) -> tuple[jax.Array, dict[str, Any]]:
+    """Runs the network on two frames: pad to its stride, apply, crop.
+
+    Padding is by reflection, at the bottom and on the right (CDFI code; a multiple of the stride is
+    left alone). Differentiable in `params` and in the frames.
+
+    Args:
+      params: the model.
+      f0, f1: [B, H, W, 3] float frames in [0, 1], RGB, H and W at least 2.
+      implementation: of the sampling op, see `vfijax.ops.dispatch`.
+
+    Returns:
+      The middle frame [B, H, W, 3], float32, not clipped, and `aux`, a dict of intermediate results
+      at the padded size: `offsets` (a tuple of `Taps` per frame), `masks` (name to [B, H, W, 1]) and
+      `warped` (a tuple of frames). Models without one of them give an empty tuple or dict.
+    """
+    height, width = f0.shape[1:3]
+    f0, f1 = (pad_to_multiple(jnp.asarray(f, jnp.float32), params.config.stride) for f in (f0, f1))
+    module = params.config.module(implementation)
+    frame, aux = module.apply({"params": params.tree}, f0, f1)
+    scale = params.config.scale
+    return frame[:, : height * scale, : width * scale], aux

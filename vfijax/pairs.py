@@ -1,0 +1,156 @@
+"""Frames between two frames: `interpolate` and `interpolate_n`."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vfijax.models import forward
+from vfijax.params import ModelParams
+
+MAX_DEPTH = 10  # of the recursion for times other than the middle
+
+
+def check_pair(f0: Any, f1: Any) -> None:
+    """Raises ValueError or TypeError unless both are frames that `interpolate` accepts."""
+    for name, frame in (("f0", f0), ("f1", f1)):
+        if not hasattr(frame, "shape") or not hasattr(frame, "dtype"):
+            raise TypeError(f"interpolate: {name} is {type(frame).__name__}; give a NumPy or JAX array")
+        if len(frame.shape) not in (3, 4) or frame.shape[-1] != 3:
+            raise ValueError(
+                f"interpolate: {name} has shape {tuple(frame.shape)}; give [H, W, 3] or [B, H, W, 3] RGB frames"
+            )
+        if min(frame.shape[-3:-1]) < 2:
+            raise ValueError(f"interpolate: {name} is {frame.shape[-3]}x{frame.shape[-2]}; 2x2 is the least")
+        if frame.dtype != jnp.uint8 and not jnp.issubdtype(frame.dtype, jnp.floating):
+            raise TypeError(f"interpolate: {name} is {frame.dtype}; give uint8 in [0, 255] or float in [0, 1]")
+    if f0.shape != f1.shape:
+        raise ValueError(f"interpolate: f0 is {tuple(f0.shape)} but f1 is {tuple(f1.shape)}; they must agree")
+    if f0.dtype != f1.dtype:
+        raise TypeError(f"interpolate: f0 is {f0.dtype} but f1 is {f1.dtype}; they must agree")
+    for name, frame in (("f0", f0), ("f1", f1)):
+        if isinstance(frame, jax.core.Tracer) or frame.dtype == jnp.uint8:
+            continue  # under jit the values are unknown
+        if not bool(jnp.isfinite(frame).all()):
+            raise ValueError(f"interpolate: {name} holds NaN or infinite values; clean the frame first")
+
+
+def to_float(frame: jax.Array) -> jax.Array:
+    """uint8 [0, 255] or float [0, 1] to float32 [0, 1]."""
+    return frame.astype(jnp.float32) / 255 if frame.dtype == jnp.uint8 else frame.astype(jnp.float32)
+
+
+def to_uint8(frame: jax.Array) -> jax.Array:
+    """Float [0, 1] to uint8 by the published rounding: clip, times 255, plus a half, floor."""
+    return jnp.floor(jnp.clip(frame, 0, 1) * 255 + 0.5).astype(jnp.uint8)
+
+
+@partial(jax.jit, static_argnames="implementation")
+def _middle(params: ModelParams, f0: jax.Array, f1: jax.Array, implementation: str) -> jax.Array:
+    f0, f1 = jnp.asarray(f0), jnp.asarray(f1)
+    pair = [to_float(f if f.ndim == 4 else f[None]) for f in (f0, f1)]
+    frame, _ = forward(params, *pair, implementation=implementation)
+    frame = frame if f0.ndim == 4 else frame[0]
+    return to_uint8(frame) if f0.dtype == jnp.uint8 else frame
+
+
+def interpolate(
+    params: ModelParams,
+    f0: jax.Array | np.ndarray,
+    f1: jax.Array | np.ndarray,
+    *,
+    t: float = 0.5,
+    implementation: str = "auto",
+) -> jax.Array:
+    """The frame between two frames. Jitted; may be used inside `jax.jit`, `vmap` and `grad`.
+
+    Args:
+      params: the model, from `create`, `load` or `convert.from_torch`.
+      f0, f1: [H, W, 3] or [B, H, W, 3], RGB, of one shape and dtype; uint8 in [0, 255] or float in
+        [0, 1]; each side at least 2 pixels.
+      t: time of the new frame, 0 at `f0` and 1 at `f1`. The models here know the middle only; other
+        times are reached by halving the interval, so that the time used is the nearest multiple of
+        2**-10.
+      implementation: of the sampling op: "auto", "reference", "xla" or "pallas".
+
+    Returns:
+      A frame of the shape of `f0`: uint8 for uint8 frames, else float32 and not clipped.
+
+    Raises:
+      TypeError, ValueError: frames of wrong rank, size or dtype, frames that do not agree, NaN
+        (outside of jit, where values are known), `t` outside [0, 1].
+    """
+    check_pair(f0, f1)
+    if not 0 <= t <= 1:
+        raise ValueError(f"interpolate: t is {t}; give a time from 0 (f0) to 1 (f1)")
+    if t == 0.5:
+        return _middle(params, f0, f1, implementation)
+    time = Fraction(round(t * 2**MAX_DEPTH), 2**MAX_DEPTH)
+    low, high, left, right = Fraction(0), Fraction(1), jnp.asarray(f0), jnp.asarray(f1)
+    while low < time < high:
+        centre = (low + high) / 2
+        frame = _middle(params, left, right, implementation)
+        if time < centre:
+            high, right = centre, frame
+        else:
+            low, left = centre, frame
+    found = left if time == low else right
+    return found if found.dtype == jnp.uint8 else found.astype(jnp.float32)
+
+
+def dyadic_times(n: int) -> list[Fraction]:
+    """The times at which `interpolate_n` makes its n frames.
+
+    Frame i is wanted at i / (n + 1). When n + 1 is a power of two these times are exact. Otherwise
+    the nearest multiples of 2**-depth are used, depth = ceil(log2(n + 1)) + 2, so that the error is
+    at most 2**-(depth + 1) of the interval: an eighth of the spacing of the new frames or less.
+    """
+    if n < 1:
+        raise ValueError(f"interpolate_n: n is {n}; give the number of new frames, 1 or more")
+    depth = n.bit_length()
+    if n + 1 != 2**depth:
+        depth += 2
+    return [Fraction(round(Fraction(i * 2**depth, n + 1)), 2**depth) for i in range(1, n + 1)]
+
+
+def interpolate_n(
+    params: ModelParams,
+    f0: jax.Array | np.ndarray,
+    f1: jax.Array | np.ndarray,
+    n: int,
+    *,
+    implementation: str = "auto",
+) -> Iterator[jax.Array]:
+    """Yields n frames between two frames, in the order of time, by recursive halving.
+
+    Only the frames on the way to the next one are held: about log2(n) at a time. `dyadic_times`
+    says which times are used and bounds their error. Arguments and errors as for `interpolate`.
+    """
+    check_pair(f0, f1)
+    times = dyadic_times(n)
+    return _between(params, jnp.asarray(f0), jnp.asarray(f1), Fraction(0), Fraction(1), times, implementation)
+
+
+def _between(
+    params: ModelParams,
+    left: jax.Array,
+    right: jax.Array,
+    low: Fraction,
+    high: Fraction,
+    times: list[Fraction],
+    implementation: str,
+) -> Iterator[jax.Array]:
+    if not times:
+        return
+    centre = (low + high) / 2
+    frame = _middle(params, left, right, implementation)
+    before = [t for t in times if t < centre]
+    after = [t for t in times if t > centre]
+    yield from _between(params, left, frame, low, centre, before, implementation)
+    if centre in times:
+        yield frame
+    yield from _between(params, frame, right, centre, high, after, implementation)
