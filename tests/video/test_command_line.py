@@ -1,0 +1,131 @@
+"""`vfijax`: what it prints, and its exit status."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import vfijax
+from vfijax.checkpoint import save
+from vfijax.cli import COMMANDS, main
+
+
+@pytest.fixture
+def command(capsys):
+    """Runs the command line in this process: (status, standard output, standard error)."""
+
+    def command(*arguments):
+        status = main([str(a) for a in arguments])
+        return status, *capsys.readouterr()
+
+    return command
+
+
+@pytest.fixture
+def refused(command):
+    """The one line that a mistake of the user gives."""
+
+    def refused(*arguments, status=1):
+        found, _, errors = command(*arguments)
+        assert found == status
+        assert errors.startswith("vfijax: error: ")
+        assert errors.count("\n") == 1
+        return errors
+
+    return refused
+
+
+def test_help_lists_the_commands_without_loading_jax():
+    code = "import sys; from vfijax.cli import main; main(['--help']); sys.exit('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_the_version_is_printed(command):
+    assert command("--version")[:2] == (0, f"vfijax {vfijax.__version__}\n")
+
+
+def test_a_video_is_interpolated_and_summed_up(make_clip, tmp_path, command, probe):
+    status, out, _ = command(
+        "interpolate", make_clip(), tmp_path / "out.mp4", "--model", "blend", "--factor", 4
+    )
+    assert status == 0
+    assert "out.mp4: 21 frames from 6, 100 frames/s" in out
+    assert len(probe(tmp_path / "out.mp4").images) == 21
+
+
+def test_a_checkpoint_is_a_model(make_clip, tmp_path, command):
+    save(tmp_path / "model", vfijax.create("blend", 0))
+    assert command("interpolate", make_clip(), tmp_path / "out.mp4", "--model", tmp_path / "model")[0] == 0
+
+
+def test_slow_motion_says_what_became_of_the_audio(make_clip, tmp_path, command):
+    source = make_clip(audio="aac")
+    _, out, _ = command("interpolate", source, tmp_path / "out.mp4", "--model", "blend", "--slowmo")
+    assert "audio (aac) left out: it does not fit slow motion" in out
+
+
+def test_a_missing_model_names_the_ways_to_get_one(make_clip, tmp_path, refused):
+    line = refused("interpolate", make_clip(), tmp_path / "out.mp4")
+    for way in ("vfijax convert", "python -m train.main", "--model blend"):
+        assert way in line
+
+
+@pytest.mark.parametrize("name", ["bland", "no/such/checkpoint"])
+def test_an_unknown_model_lists_the_names_and_the_ways(make_clip, tmp_path, refused, name):
+    line = refused("interpolate", make_clip(), tmp_path / "out.mp4", "--model", name)
+    for part in (name, "blend", "vfijax convert", "python -m train.main"):
+        assert part in line
+
+
+def test_an_unknown_command_names_the_nearest(refused):
+    assert "did you mean 'interpolate'?" in refused("interpolte", status=2)
+
+
+@pytest.mark.parametrize("factor", [0, 1])
+def test_a_bad_factor_is_one_line(make_clip, tmp_path, refused, factor):
+    line = refused("interpolate", make_clip(), tmp_path / "o.mp4", "--model", "blend", "--factor", factor)
+    assert f"factor is {factor}" in line
+
+
+def test_a_bad_rate_is_one_line(tmp_path, refused):
+    assert "--fps abc" in refused(
+        "interpolate", tmp_path, tmp_path / "o.mp4", "--model", "blend", "--fps", "abc"
+    )
+
+
+def test_debug_shows_where_an_error_came_from(tmp_path, command):
+    arguments = ("interpolate", tmp_path / "none.mp4", tmp_path / "o.mp4", "--model", "blend")
+    assert "Traceback" not in command(*arguments)[2]
+    assert "Traceback" in command(*arguments, "--debug")[2]
+
+
+def test_an_interruption_gives_130_and_leaves_nothing(make_clip, tmp_path, refused, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vfijax.media.VideoWriter.write", interrupt)
+    line = refused("interpolate", make_clip(), tmp_path / "out.mp4", "--model", "blend", status=130)
+    assert "interrupted" in line
+    assert os.listdir(tmp_path) == ["clip.mp4"]
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "frames"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(make_clip, tmp_path, name):
+    source = make_clip(frames=12, width=160, height=120)
+    limited = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))\n"  # stands in for a disk that is full
+        "from vfijax.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    arguments = ["interpolate", str(source), str(tmp_path / name), "--model", "blend", "--crf", "1"]
+    done = subprocess.run([sys.executable, "-c", limited, *arguments], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("vfijax: error: ")
+    assert "File too large" in done.stderr and name in done.stderr
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path) == ["clip.mp4"]

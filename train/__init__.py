@@ -1,0 +1,1 @@
+"""Training runs: `python -m train.main --model cdfi`."""

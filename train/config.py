@@ -1,0 +1,144 @@
+"""What a training run is made of; `train.main` turns every field into a flag (`--optim.lr 1e-4`)."""
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from tyro.conf import arg
+
+from vfijax.checkpoint import config_from_json, config_to_json
+from vfijax.losses import LossWeights
+from vfijax.models import ModelConfig
+
+
+class TrainError(ValueError):
+    """A training run that cannot start or go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the triplets come from."""
+
+    source: Annotated[str, arg(aliases=["--data"])] = "synthetic"
+    """`synthetic`, or a directory: Vimeo-90K triplets, folders of three pictures, or video clips"""
+    val: str = ""
+    """the same, for evaluation; empty: photographs or items of the source that are not trained on"""
+    crop: int = 128
+    """side of the random squares, pixels; a multiple of 32 wastes nothing"""
+    batch: int = 8
+    """triplets per step"""
+    motion: float = 8.0
+    """synthetic: greatest displacement between first and last frame, pixels"""
+    cache_gb: float = 2.0
+    """decoded clips kept in memory, gigabytes"""
+    threads: int = 2
+    """that prepare batches ahead; the batches do not depend on it"""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Adamax, its learning rate halved at regular steps."""
+
+    lr: float = 1e-3
+    """learning rate of the first steps"""
+    halve_every: int = 128_280
+    """steps between halvings of the learning rate; the default is 20 epochs of Vimeo-90K, batch 8"""
+    b1: float = 0.9
+    """decay of the mean of gradients"""
+    b2: float = 0.999
+    """decay of the greatest gradient"""
+    eps: float = 1e-8
+    """added to each gradient's size"""
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Evaluation on fixed triplets: PSNR of the network beside that of the blend."""
+
+    every: int = 500
+    """steps between evaluations; the last step is always evaluated"""
+    limit: int = 32
+    """triplets, spread evenly over the validation data; 0 takes all"""
+    crop: int = 192
+    """pixels taken from the middle of each side"""
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """What is written while training."""
+
+    every: int = 20
+    """steps between lines of the log"""
+    checkpoint_every: int = 500
+    """steps between checkpoints; the last step always writes one"""
+    keep: int = 3
+    """newest checkpoints kept"""
+    pictures: int = 3
+    """triplets in the picture drawn at each evaluation; 0 draws none"""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole training run. With its seed it determines every number of the run on one device."""
+
+    net: ModelConfig
+    """the network"""
+    steps: int = 10_000
+    """optimizer steps of the whole run"""
+    seed: int = 0
+    """of parameters, order of data and augmentation"""
+    reference_grads: bool = False
+    """train with the gradients of the published CDFI code instead of the exact ones"""
+    losses: LossWeights = field(default_factory=LossWeights)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+
+# What a resumed run may change: no parameter of the network at a given step depends on it.
+FREE = ("steps", "log.", "eval.every", "data.threads", "data.cache_gb")
+
+_POSITIVE = ("steps", "data.crop", "data.batch", "optim.lr", "optim.halve_every", "eval.every", "eval.crop",
+             "log.every", "log.checkpoint_every", "log.keep", "data.cache_gb")  # fmt: skip
+_NOT_NEGATIVE = ("seed", "data.threads", "data.motion", "eval.limit", "log.pictures")
+
+
+def check(config: TrainConfig) -> None:
+    """Raises TrainError for values that no run can have."""
+    values = flatten(to_json(config))
+    for name in _POSITIVE + _NOT_NEGATIVE:
+        if values[name] < 0 or (values[name] == 0 and name in _POSITIVE):
+            least = "more than 0" if name in _POSITIVE else "0 or more"
+            raise TrainError(f"--{name} is {values[name]}; give {least}")
+
+
+def to_json(config: TrainConfig) -> dict[str, Any]:
+    without_net = dataclasses.asdict(dataclasses.replace(config, net=ModelConfig("")))
+    return without_net | {"net": config_to_json(config.net)}
+
+
+def from_json(stored: dict[str, Any]) -> TrainConfig:
+    """The config that `to_json` stored; raises TrainError when the fields are those of another version."""
+    types = typing.get_type_hints(TrainConfig) | {"net": lambda **fields: config_from_json(fields)}
+    try:
+        return TrainConfig(**{n: types[n](**v) if isinstance(v, dict) else v for n, v in stored.items()})
+    except (KeyError, TypeError) as error:
+        raise TrainError(f"the stored training config is of another version of vfijax ({error})") from None
+
+
+def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} to {"a.b": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def differences(stored: TrainConfig, given: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    """Fields that a resumed run may not change but which differ: name to (stored, given)."""
+    before, after = flatten(to_json(stored)), flatten(to_json(given))
+    names = [name for name in {**before, **after} if not name.startswith(FREE)]
+    pairs = {name: (before.get(name), after.get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

@@ -1,0 +1,119 @@
+"""The command line of training.
+
+python -m train.main --model cdfi
+python -m train.main --model compressed_adacof --net.taps 5 --data DIR --steps 2000 --out runs/mine
+python -m train.main --out runs/mine --resume
+"""
+
+import argparse
+import difflib
+import os
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import tyro
+
+from train import rundir
+from train.config import TrainConfig, TrainError
+from train.loop import run
+from train.presets import PRESETS
+from vfijax.models import MODELS
+
+RUNS = Path("runs")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a training; returns the exit code.
+
+    0: the run reached its last step. 1: it could not start or go on, one line says why. 2: flags
+    that do not exist. 128 + n: ended by signal n with a checkpoint. VFIJAX_DEBUG=1 shows tracebacks.
+    """
+    try:
+        config, out, resume = parse(sys.argv[1:] if arguments is None else arguments)
+        outcome = run(config, out, resume=resume)
+    except (ValueError, OSError) as error:
+        if os.environ.get("VFIJAX_DEBUG"):
+            raise
+        print(f"train: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("train: interrupted; nothing was saved since the last checkpoint", file=sys.stderr)
+        return 128 + signal.SIGINT
+    if outcome.stopped_by:
+        print(f"stopped after step {int(outcome.state.step)}; go on with")
+        print(f"  python -m train.main --out {out} --resume")
+        return 128 + outcome.stopped_by
+    print("done; try it with")
+    print(f"  vfijax interpolate IN.mp4 OUT.mp4 --model {out / 'model'}")
+    return 0
+
+
+def parse(arguments: Sequence[str]) -> tuple[TrainConfig, Path, bool]:
+    """The run that some arguments ask for: config, directory, whether to resume.
+
+    `--model` and `--preset` choose a preset, or `--resume` the config of a stored run; every other
+    flag is a field of it.
+    """
+    first, rest = _leading().parse_known_args(arguments)
+    if first.resume and not (first.model or first.preset):
+        out = Path(first.out or rundir.newest(RUNS))
+        default = rundir.stored_config(out)
+    else:
+        default = choose(first.model, first.preset)
+        numbered = rundir.newest if first.resume else rundir.new
+        out = Path(first.out or numbered(RUNS, default.net.name))
+    config = tyro.cli(
+        TrainConfig, default=default, args=rest, prog="python -m train.main", description=_about(default)
+    )
+    return config, out, first.resume
+
+
+def choose(model: str | None, preset: str | None) -> TrainConfig:
+    """The preset of that name, or the model's own; for another model when both are given.
+
+    Raises:
+      TrainError: neither is given, or there is none of that name.
+    """
+    if model is not None and model not in MODELS:
+        raise TrainError(f"unknown model {model!r}{_near(model, MODELS)} (models: {', '.join(MODELS)})")
+    name = preset or model
+    if name is None:
+        raise TrainError(f"give --model, one of {', '.join(PRESETS)} (or --preset, or --resume with --out)")
+    if name not in PRESETS:
+        kind = "preset" if preset else "preset for model"
+        raise TrainError(f"no {kind} {name!r}{_near(name, PRESETS)} (presets: {', '.join(PRESETS)})")
+    found = PRESETS[name]
+    return replace(found, net=MODELS[model]) if model else found
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _leading() -> argparse.ArgumentParser:
+    """The flags that are read before the others, because the others' defaults depend on them."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--model")
+    parser.add_argument("--preset")
+    parser.add_argument("--out")
+    parser.add_argument("--resume", action="store_true")
+    return parser
+
+
+def _about(config: TrainConfig) -> str:
+    return (
+        "Trains a network for frame interpolation. "
+        f"--model NAME: one of {', '.join(name for name in PRESETS if name in MODELS)}. "
+        f"--preset NAME: a recipe, one of {', '.join(PRESETS)}; without it the model's own. "
+        "--out DIR: the run directory, runs/MODEL-N if not given. "
+        "--resume: go on with the run in --out, or with the newest one. "
+        f"The defaults below are those of {config.net.name}."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

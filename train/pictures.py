@@ -1,0 +1,62 @@
+"""Pictures of what a network makes of some triplets."""
+
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+LABEL_HEIGHT = 16  # pixels
+ERROR_GAIN = 5
+
+
+def to_bytes(image: np.ndarray) -> np.ndarray:
+    """Float [..., H, W, 1 or 3] in [0, 1] to uint8 [..., H, W, 3]; one channel becomes grey."""
+    image = np.broadcast_to(image, (*image.shape[:-1], 3))
+    return np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def flow_colours(field: np.ndarray, full: float) -> np.ndarray:
+    """A field [..., 2, H, W] as uint8 [..., H, W, 3]: hue is direction, saturation is length / `full`."""
+    y, x = np.moveaxis(field, -3, 0)
+    hue = (np.arctan2(y, x) / (2 * np.pi)) % 1
+    saturation = np.minimum(np.hypot(y, x) / full, 1)
+    hsv = (np.stack([hue, saturation, np.ones_like(hue)], axis=-1) * 255).astype(np.uint8)
+    flat = Image.fromarray(hsv.reshape(-1, hsv.shape[-2], 3), mode="HSV").convert("RGB")
+    return np.asarray(flat).reshape(hsv.shape)
+
+
+def panels(triplets: np.ndarray, seen: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Label to uint8 [B, H, W, 3] of everything worth seeing about some triplets.
+
+    Args:
+      triplets: uint8 [B, 3, H, W, 3].
+      seen: of `train.step.eval_step`.
+    """
+    prediction = seen["prediction"]
+    shown = {
+        "first": triplets[:, 0],
+        "last": triplets[:, 2],
+        "truth": triplets[:, 1],
+        "prediction": prediction,
+    }
+    shown[f"error x{ERROR_GAIN}"] = to_bytes(
+        ERROR_GAIN / 255 * np.abs(prediction - triplets[:, 1].astype(float))
+    )
+    shown |= {name: to_bytes(mask) for name, mask in seen["masks"].items()}
+    if seen["displacements"]:
+        lengths = np.hypot(*np.moveaxis(np.stack(seen["displacements"]), 2, 0))
+        full = max(1.0, float(np.percentile(lengths, 99)))
+        for name, field in zip(("first", "last"), seen["displacements"], strict=True):
+            shown[f"offsets {name} ({full:.1f} px)"] = flow_colours(field, full)
+    return shown
+
+
+def sheet(shown: dict[str, np.ndarray]) -> np.ndarray:
+    """Panels side by side under their labels, one row per triplet: uint8 [H, W, 3]."""
+    rows, height, width = next(iter(shown.values())).shape[:3]
+    page = Image.new("RGB", (len(shown) * width, LABEL_HEIGHT + rows * height), "white")
+    draw = ImageDraw.Draw(page)
+    for column, (label, pictures) in enumerate(shown.items()):
+        draw.text((column * width + 3, 2), label, "black", ImageFont.load_default(11))
+        page.paste(Image.fromarray(np.concatenate(list(pictures))), (column * width, LABEL_HEIGHT))
+    return np.asarray(page)

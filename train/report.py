@@ -1,0 +1,168 @@
+"""What a run tells while it goes: lines on the screen, metrics.csv, TensorBoard, curve.png."""
+
+import csv
+import io
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorboardX
+
+from train import rundir
+from train.config import TrainError
+from train.pictures import sheet
+from vfijax.media import write_image
+from vfijax.media.plot import line_chart
+
+METRICS = "metrics.csv"
+PATIENCE = 30.0  # seconds without a line on the screen, at most, while steps are being taken
+_CURVES = {"network": "psnr", "blend": "blend_psnr"}
+Row = dict[str, float]
+
+
+def read_metrics(out: Path) -> list[Row]:
+    """The rows of metrics.csv; cells that were left empty are absent."""
+    if not (out / METRICS).exists():
+        return []
+    with open(out / METRICS, newline="") as file:
+        filled = [{name: cell for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+    return [{n: int(cell) if n == "step" else float(cell) for n, cell in row.items()} for row in filled]
+
+
+def to_csv(columns: list[str], rows: list[Row], header: bool = True) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def duration(seconds: float) -> str:
+    """Such as `45 s`, `12 min`, `3.4 h`, `2.1 days`."""
+    for unit, size, form in (("days", 86400, ".1f"), ("h", 3600, ".1f"), ("min", 60, ".0f")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:{form}} {unit}"
+    return f"{seconds:.0f} s"
+
+
+class Report:
+    """Collects the scalars of every step and writes their means every few steps.
+
+    The scalars of a step are fetched from the device when the next step has been sent to it, so
+    that the device never waits for the log.
+
+    Args:
+      out: the run directory.
+      scalars: names of what `collect` is given, in the order of metrics.csv.
+      start: the step that a run begins with or goes on from; what an interrupted run wrote of later
+        steps is dropped, because it happens again.
+      steps: the last step, for the estimate of the time left.
+      every: steps between lines.
+    """
+
+    def __init__(self, out: Path, scalars: list[str], *, start: int, steps: int, every: int):
+        self.out, self.steps, self.every = out, steps, every
+        self.columns = ["step", *scalars, "seconds_per_step", "psnr", "blend_psnr"]
+        self.rows = [row for row in read_metrics(out) if row["step"] <= start]
+        rundir.write(out / METRICS, to_csv(self.columns, self.rows))
+        self._board = tensorboardX.SummaryWriter(str(out / "tensorboard"), purge_step=start + 1)
+        self._pending: tuple[int, Mapping[str, Any]] | None = None
+        self._collected: list[Row] = []
+        self._compiled = False
+        self._said = time.perf_counter()
+        self.start_clock()
+
+    def close(self) -> None:
+        self._board.close()
+
+    def start_clock(self) -> None:
+        """Begins to measure the time per step; call it after anything else that took time."""
+        self._since, self._timed = time.perf_counter(), 0
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)
+        self._said = time.perf_counter()
+
+    def collect(self, step: int, scalars: Mapping[str, Any]) -> None:
+        """Takes the scalars of a step, which may still be under way, and settles the step before."""
+        self.settle()
+        self._pending = (step, scalars)
+
+    def settle(self) -> None:
+        """Waits for the step collected last, and writes a line when one is due.
+
+        Raises:
+          TrainError: the loss or the gradient is not finite.
+        """
+        if self._pending is None:
+            return
+        step, scalars = self._pending
+        self._pending = None
+        values = {name: float(np.asarray(scalars[name])) for name in self.columns if name in scalars}
+        broken = [name for name, value in values.items() if not math.isfinite(value)]
+        if broken:
+            raise TrainError(
+                f"{broken[0]} is {values[broken[0]]} at step {step}; nothing of this step was saved. A lower "
+                "--optim.lr usually helps"
+            )
+        self._collected.append(values)
+        self._timed += 1
+        if not self._compiled:  # the first step is mostly compilation
+            self.say(f"first step (with compilation) {time.perf_counter() - self._since:.1f} s")
+            self._compiled = True
+            self.start_clock()
+        if step % self.every == 0 or step == self.steps:
+            self._line(step)
+        elif time.perf_counter() - self._said > PATIENCE:
+            self.say(self._progress(step, values))
+
+    def _line(self, step: int) -> None:
+        """The means since the last line, on the screen and in the files."""
+        means = {name: float(np.mean([row[name] for row in self._collected])) for name in self._collected[0]}
+        self.say(self._progress(step, means))
+        speed = self._seconds_per_step()
+        self.write(step, means | ({"seconds_per_step": speed} if speed else {}))
+        self._collected = []
+        self.start_clock()
+
+    def _progress(self, step: int, values: Row) -> str:
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        speed = self._seconds_per_step()
+        left = f"  {speed:.2f} s/step, {duration(speed * (self.steps - step))} left" if speed else ""
+        return f"step {step:>{len(str(self.steps))}}/{self.steps}  {shown}{left}"
+
+    def _seconds_per_step(self) -> float | None:
+        """Since the clock was started; None when no step was timed yet."""
+        return (time.perf_counter() - self._since) / self._timed if self._timed else None
+
+    def write(self, step: int, values: Row) -> None:
+        """One row of metrics.csv and the same for TensorBoard."""
+        row = {"step": step, **{name: value for name, value in values.items() if name in self.columns}}
+        self.rows.append(row)
+        rounded = {name: value if name == "step" else float(f"{value:.7g}") for name, value in row.items()}
+        with open(self.out / METRICS, "a", newline="") as file:
+            file.write(to_csv(self.columns, [rounded], header=False))
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+
+    def evaluation(self, step: int, psnr: float, blend_psnr: float) -> bool:
+        """Writes a score and draws the curve; says whether it is the best so far."""
+        best = max((row["psnr"] for row in self.rows if "psnr" in row), default=-math.inf)
+        self.write(step, {"psnr": psnr, "blend_psnr": blend_psnr})
+        scored = [row for row in self.rows if "psnr" in row]
+        steps = [row["step"] for row in scored]
+        curves = {name: (steps, [row[key] for row in scored]) for name, key in _CURVES.items()}
+        write_image(self.out / "curve.png", line_chart(curves, x_label="step", y_label="PSNR in dB"))
+        self.say(f"evaluation at step {step}: {psnr:.3f} dB, blend {blend_psnr:.3f} dB")
+        return psnr > best
+
+    def samples(self, step: int, shown: dict[str, np.ndarray]) -> None:
+        """Writes a picture of some triplets."""
+        picture = sheet(shown)
+        (self.out / "samples").mkdir(exist_ok=True)
+        write_image(self.out / "samples" / f"step_{step:07d}.png", picture)
+        self._board.add_image("samples", picture, step, dataformats="HWC")

@@ -1,0 +1,222 @@
+"""`vfijax evaluate`: how good a model is, on triplets with a known middle frame or on a video."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from vfijax.cli.model import resolve
+from vfijax.media import Triplet, write_image
+from vfijax.media.plot import line_chart
+from vfijax.params import ModelParams
+from vfijax.scoring import (
+    SET_SIZES,
+    Report,
+    Row,
+    environment,
+    find_set,
+    score_triplets,
+    score_video,
+    write_json,
+    write_worst,
+)
+
+ROWS_SHOWN = 24  # of larger sets the worst frames are listed
+HEADINGS = {"psnr": "PSNR dB", "ssim": "SSIM", "rmse": "RMSE", "mean_absolute_error": "MAE"}
+
+
+@dataclass(frozen=True)
+class Args:
+    """Scores a model by PSNR, SSIM, RMSE and mean absolute error (MAE); errors are in [0, 1].
+
+    On triplets it predicts the middle frame. On a video it drops every second frame, predicts it from
+    its neighbours, and reports the average of the neighbours (blend) beside it.
+    """
+
+    model: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CHECKPOINT [...]")] = ()
+    """Checkpoints from `vfijax convert` or `python -m train.main`, or `blend`; several are compared."""
+
+    data: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=DIR [...]")] = ()
+    """Folders of triplets: Vimeo-90K (its test list), Middlebury, UCF101, or any with three images in
+    each folder. NAME labels the scores; middlebury, ucf101 and vimeo are checked for completeness."""
+
+    video: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A video, or a folder of images, to score on its own frames."""
+
+    compare: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """With --video: write a video of the input held, the truth, the interpolated video and the error."""
+
+    protocol: Literal["published", "upstream"] = "published"
+    """published rounds to 8 bits first (CDFI); upstream takes PSNR of the raw output (AdaCoF)."""
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR|FILE.json")] = None
+    """A folder for scores.json and pictures (the curve of --video, --worst), or the JSON file itself,
+    with pictures beside it."""
+
+    worst: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """Write the N worst frames of every set as pictures."""
+
+
+@dataclass
+class Session:
+    """What one call has scored so far, and where it goes."""
+
+    args: Args
+    console: Console = field(default_factory=Console)
+    results: list[dict[str, Any]] = field(default_factory=list)
+    summary: list[tuple[str, str, Report]] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path | None:
+        out = self.args.out
+        return out.parent if out is not None and out.suffix == ".json" else out
+
+    def add(self, data: str, source: Path, model: str, report: Report, **notes: Any) -> None:
+        """Keeps a report and writes all so far, so that a later failure loses nothing."""
+        self.summary.append((data, model, report))
+        self.results.append(
+            {"data": data, "path": str(source), "checkpoint": model, **notes, **report.to_json()}
+        )
+        if self.args.out is not None and self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            target = self.args.out if self.args.out.suffix == ".json" else self.args.out / "scores.json"
+            write_json(target, {"format": 1, "environment": environment(), "results": self.results})
+
+
+def run(args: Args) -> None:
+    sets = _check(args)
+    models = {name: resolve(name) for name in args.model} or {"": resolve(None)}
+    session = Session(args)
+    for name, (directory, triplets) in sets.items():
+        for model, params in models.items():
+            _score_set(session, name, directory, triplets, model, params)
+    if args.video is not None:
+        _score_video(session, args.video, models)
+    session.console.print(_summary(session.summary))
+    if args.out is not None:
+        print(f"written to {args.out}")
+
+
+def _check(args: Args) -> dict[str, tuple[Path, list[Triplet]]]:
+    """Everything that can be wrong with the options, before any work; the triplets of every set."""
+    if not args.data and args.video is None:
+        raise ValueError("nothing to score; give --data NAME=DIR or --video FILE")
+    if args.compare is not None and (args.video is None or len(args.model) > 1):
+        raise ValueError("--compare shows one model on a video; give it with --video and a single --model")
+    if args.worst < 0 or (args.worst and (args.out is None or not args.data)):
+        raise ValueError(
+            f"--worst {args.worst}: give a positive number, with --data to choose from and --out DIR"
+        )
+    if args.out is not None and args.out.suffix != ".json" and args.out.is_file():
+        raise ValueError(f"--out {args.out}: is a file; give a folder, or a name that ends in .json")
+    sets: dict[str, tuple[Path, list[Triplet]]] = {}
+    for entry in args.data:
+        name, equals, directory = entry.partition("=")
+        if not (name and equals and directory) or "/" in name:
+            raise ValueError(f"--data {entry}: give NAME=DIR, such as middlebury=data/middlebury")
+        if name in sets:
+            raise ValueError(f"--data {entry}: the name {name} is given twice; names must differ")
+        sets[name] = Path(directory), find_set(directory)
+    return sets
+
+
+def _score_set(
+    session: Session, name: str, directory: Path, triplets: list[Triplet], model: str, params: ModelParams
+) -> None:
+    with _progress(f"{name}, {model}") as progress:
+        report = score_triplets(params, triplets, protocol=session.args.protocol, progress=progress)
+    expected = SET_SIZES.get(name, len(triplets))
+    if len(triplets) != expected:
+        note = f"{name} has {len(triplets)} triplets, published means are over {expected}: not comparable"
+        print(f"vfijax: note: {note}", file=sys.stderr)
+    session.add(name, directory, model, report, comparable=len(triplets) == expected)
+    session.console.print(_rows(f"{name}, {model}", report))
+    if session.folder is not None and session.args.worst:
+        folder = session.folder / "worst" / _file_name(name, model)
+        write_worst(folder, params, triplets, report, session.args.worst)
+        print(f"worst frames in {folder}")
+
+
+def _score_video(session: Session, video: Path, models: dict[str, ModelParams]) -> None:
+    curves = {}
+    for model, params in models.items():
+        with _progress(f"{video.name}, {model}") as progress:
+            report = score_video(
+                params,
+                video,
+                protocol=session.args.protocol,
+                compare=session.args.compare,
+                progress=progress,
+            )
+        session.add(video.name, video, model, report)
+        session.console.print(_rows(f"{video.name}, {model}", report))
+        frames = [row.about["frame"] for row in report.rows]
+        curves[model] = frames, [row.scores["psnr"] for row in report.rows]
+        curves["blend"] = frames, [row.scores["blend_psnr"] for row in report.rows]
+    if session.folder is not None:
+        picture = line_chart(curves, title=video.name, x_label="predicted frame", y_label="PSNR in dB")
+        write_image(session.folder / f"{_file_name(video.stem, 'psnr')}.png", picture)
+    else:
+        print("give --out DIR to get the curve as a picture and the scores as JSON")
+    if session.args.compare is not None:
+        print(f"comparison in {session.args.compare}")
+
+
+def _summary(results: list[tuple[str, str, Report]]) -> Table:
+    table = _table("Mean over frames", ["data", "model", "frames"], results[0][2])
+    for data, model, report in results:
+        table.add_row(data, model, str(len(report.rows)), *_cells(report.means))
+        baseline = {k.removeprefix("blend_"): v for k, v in report.means.items() if k.startswith("blend_")}
+        if baseline and model != "blend":
+            table.add_row(data, "(blend)", str(len(report.rows)), *_cells(baseline))
+    return table
+
+
+def _rows(title: str, report: Report) -> Table:
+    shown: list[Row] | tuple[Row, ...] = report.rows
+    if len(shown) > ROWS_SHOWN:
+        shown = report.worst(ROWS_SHOWN // 2)
+        title = f"{title}: the {len(shown)} worst of {len(report.rows)} frames"
+    baseline = "blend_psnr" in report.means
+    table = _table(title, ["frame"], report)
+    if baseline:
+        table.add_column("blend PSNR", justify="right")
+    for row in shown:
+        extra = [f"{row.scores['blend_psnr']:.3f}"] if baseline else []
+        table.add_row(row.name, *_cells(row.scores), *extra)
+    return table
+
+
+def _table(title: str, names: list[str], report: Report) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for measure in report.protocol.measures:
+        table.add_column(HEADINGS[measure], justify="right", no_wrap=True)
+    return table
+
+
+def _cells(scores: Any) -> list[str]:
+    return [f"{scores[m]:.3f}" if m == "psnr" else f"{scores[m]:.5f}" for m in HEADINGS if m in scores]
+
+
+def _file_name(*parts: str) -> str:
+    """Parts joined to a name for a file; models may be paths."""
+    return "_".join("_".join(Path(part).parts).strip("/._") for part in parts)
+
+
+@contextmanager
+def _progress(task: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Yields a callback that shows how many of how many frames are scored, with the time left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        number = bar.add_task(task, total=None)
+        yield lambda done, total: bar.update(number, completed=done, total=total)

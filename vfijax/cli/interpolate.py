@@ -1,0 +1,85 @@
+"""`vfijax interpolate`: a video or a folder of images with more frames."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vfijax.cli.model import resolve
+from vfijax.video import Summary, interpolate_video
+
+
+@dataclass(frozen=True)
+class Args:
+    """Puts new frames between the frames of a video or of a folder of images.
+
+    The source's frames are kept with their exact times, audio is copied, and colour tags, pixel
+    aspect and rotation are carried over. The result appears under its name when it is complete.
+    """
+
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
+    """A video, or a folder of images in natural order."""
+
+    target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="TARGET")]
+    """A video (.mp4, .m4v, .mov, .mkv, .webm), or a name without suffix for a folder of PNG images."""
+
+    model: Annotated[str | None, tyro.conf.arg(metavar="CHECKPOINT")] = None
+    """A checkpoint from `vfijax convert` or `python -m train.main`, or `blend`."""
+
+    factor: int = 2
+    """How many times as many frames: 2, 4 or 8 (others are reached approximately)."""
+
+    slowmo: bool = False
+    """Keep the frame rate and stretch time by the factor; leaves the audio out."""
+
+    fps: Annotated[str | None, tyro.conf.arg(metavar="RATE")] = None
+    """Frames per second of a folder of images before interpolation, as 25 or 30000/1001 (24 if not given)."""
+
+    crf: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Quality of the encoder, 0 is best (H.264: 18, VP9: 24 if not given)."""
+
+    audio: bool = True
+    """Copy the audio."""
+
+
+def run(args: Args) -> None:
+    params = resolve(args.model)
+    with _progress() as bar:
+        task = bar.add_task(args.target.name, total=None)
+        summary = interpolate_video(
+            args.source,
+            args.target,
+            params,
+            factor=args.factor,
+            slowmo=args.slowmo,
+            fps=None if args.fps is None else _rate(args.fps),
+            crf=args.crf,
+            audio=args.audio,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    print(_describe(summary))
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _rate(text: str) -> Fraction:
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"--fps {text}: give a number such as 25, 23.976 or 24000/1001") from None
+
+
+def _describe(summary: Summary) -> str:
+    return (
+        f"{summary.target}: {summary.frames} frames from {summary.source_frames}, "
+        f"{float(summary.rate):.6g} frames/s, {float(summary.duration):.2f} s; {summary.audio}; "
+        f"took {summary.elapsed:.1f} s"
+    )

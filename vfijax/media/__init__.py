@@ -1,0 +1,31 @@
+"""Reading and writing pictures and video. NumPy, PyAV and Pillow only; no jax."""
+
+from vfijax.media.color import Color
+from vfijax.media.errors import MediaError
+from vfijax.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key
+from vfijax.media.folders import ImageFolderReader, ImageFolderWriter
+from vfijax.media.images import read_image, write_image
+from vfijax.media.layouts import Triplet, find_clips, find_images, find_triplets
+from vfijax.media.video import CODECS, Frame, VideoInfo, VideoReader, VideoWriter, upright
+
+__all__ = [
+    "CODECS",
+    "IMAGE_SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "Color",
+    "Frame",
+    "ImageFolderReader",
+    "ImageFolderWriter",
+    "MediaError",
+    "Triplet",
+    "VideoInfo",
+    "VideoReader",
+    "VideoWriter",
+    "find_clips",
+    "find_images",
+    "find_triplets",
+    "natural_key",
+    "read_image",
+    "upright",
+    "write_image",
+]

@@ -1,0 +1,86 @@
+"""Pictures: any common file to uint8 RGB, and back."""
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from vfijax.media.errors import MediaError
+from vfijax.media.files import IMAGE_SUFFIXES, partial_name, unwritable
+
+_OPTIONS = {".webp": {"lossless": True}, ".jpg": {"quality": 95}, ".jpeg": {"quality": 95}}
+
+
+def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+    """Reads a picture as uint8 [H, W, 3] RGB, turned upright as its EXIF orientation says.
+
+    Grey becomes RGB; of 16-bit samples the upper 8 bits are kept. An alpha channel is accepted when
+    every pixel is opaque.
+
+    Raises:
+      MediaError: no such file, unreadable or truncated, floating-point samples, or transparency.
+    """
+    path = Path(path)
+    try:
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large, but below the refusal
+            image.load()
+            return np.array(_to_rgb(ImageOps.exif_transpose(image), path))
+    except MediaError:
+        raise
+    except FileNotFoundError:
+        raise MediaError(f"{path}: no such file") from None
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        reason = str(error).replace(repr(str(path)), "it") or type(error).__name__
+        raise MediaError(f"{path}: cannot be read as an image ({reason})") from error
+
+
+def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits, which `convert` would clip instead of scale
+        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise MediaError(f"{path}: has floating-point samples; convert it to 8 or 16 bits first")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        if image.getextrema()[3] != (255, 255):
+            raise MediaError(
+                f"{path}: has an alpha channel with transparent pixels, which cannot be kept; "
+                "flatten it onto a background first"
+            )
+    return image.convert("RGB")
+
+
+def write_image(path: str | os.PathLike[str], image: np.ndarray, **options: object) -> None:
+    """Writes uint8 [H, W, 3] RGB (or [H, W] grey) in the format of the suffix; WebP is lossless.
+
+    The file appears under its name only when it is complete.
+
+    Args:
+      path: ends in one of `IMAGE_SUFFIXES`.
+      image: the picture.
+      **options: of Pillow's `save`, such as `compress_level`.
+
+    Raises:
+      MediaError: an unknown suffix, or an array that is no picture.
+      OSError: the file cannot be written.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in IMAGE_SUFFIXES:
+        given = suffix or "a name without suffix"
+        raise MediaError(f"{path}: cannot write {given}; use one of {', '.join(IMAGE_SUFFIXES)}")
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[-1] == 3)):
+        raise MediaError(
+            f"{path}: image is {image.dtype} {list(image.shape)}; give uint8 [H, W, 3] or [H, W]"
+        )
+    partial = partial_name(path)
+    try:
+        Image.fromarray(image).save(partial, **{**_OPTIONS.get(suffix, {}), **options})
+        os.replace(partial, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)

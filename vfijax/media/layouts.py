@@ -1,0 +1,104 @@
+"""Finding triplets, clips and frames in the folder layouts of the field."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vfijax.media.errors import MediaError
+from vfijax.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key
+
+TRIPLET_LAYOUTS = (
+    "the Vimeo-90K triplet layout (sequences/AAAA/BBBB/im1.png, im2.png, im3.png, with or without "
+    "tri_trainlist.txt and tri_testlist.txt), or folders with exactly three images each, such as "
+    "frame10.png, frame10i11.png, frame11.png (Middlebury) and frame_00.webp, frame_01_gt.webp, "
+    "frame_02.webp (UCF101)"
+)
+
+
+@dataclass(frozen=True)
+class Triplet:
+    """Three consecutive frames: `middle` is what is to be found from `first` and `last`."""
+
+    name: str  # the folder below the root
+    first: Path
+    middle: Path
+    last: Path
+
+
+def find_triplets(root: str | os.PathLike[str], *, split: str | None = None) -> list[Triplet]:
+    """All triplets below a folder, in natural order.
+
+    Understood are the Vimeo-90K triplet layout, and folders, at any depth, that hold exactly three
+    images, whose natural order is their order in time.
+
+    Args:
+      root: the folder.
+      split: "train" or "test" keeps the sequences of Vimeo-90K's list of that name; data that comes
+        without lists is returned whole.
+
+    Raises:
+      MediaError: no such folder, no triplet in it, or a list that names a sequence that is not there.
+    """
+    root = _folder(root)
+    if split not in (None, "train", "test"):
+        raise MediaError(f'split is {split!r}; give "train", "test" or None')
+    names = root / f"tri_{split}list.txt"
+    if split and names.is_file():
+        triplets = [
+            _listed(root, line.strip(), names) for line in names.read_text().splitlines() if line.strip()
+        ]
+    else:
+        start = root / "sequences" if (root / "sequences").is_dir() else root
+        triplets = [
+            Triplet(folder.relative_to(start).as_posix(), *images)
+            for folder, images in _image_folders(start)
+            if len(images) == 3
+        ]
+    if not triplets:
+        raise MediaError(f"{root}: no triplets found. Understood are {TRIPLET_LAYOUTS}.")
+    return sorted(triplets, key=lambda t: natural_key(t.first))
+
+
+def _listed(root: Path, name: str, names: Path) -> Triplet:
+    folder = root / "sequences" / name
+    images = find_images(folder) if folder.is_dir() else []
+    if len(images) != 3:
+        raise MediaError(f"{names} lists {name}, but {folder} does not hold three images")
+    return Triplet(name, *images)
+
+
+def _image_folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
+    for folder, _, names in os.walk(root):
+        yield Path(folder), _with_suffix((Path(folder, name) for name in names), IMAGE_SUFFIXES)
+
+
+def find_images(folder: str | os.PathLike[str]) -> list[Path]:
+    """The images directly in a folder, in natural order. Raises MediaError when there are none."""
+    folder = _folder(folder)
+    images = _with_suffix(folder.iterdir(), IMAGE_SUFFIXES)
+    if not images:
+        raise MediaError(f"{folder}: no images found (looked for {', '.join(IMAGE_SUFFIXES)})")
+    return images
+
+
+def find_clips(root: str | os.PathLike[str]) -> list[Path]:
+    """The video files below a folder, in natural order. Raises MediaError when there are none."""
+    root = _folder(root)
+    clips = _with_suffix(root.rglob("*"), VIDEO_SUFFIXES)
+    if not clips:
+        raise MediaError(f"{root}: no video clips found (looked for {', '.join(VIDEO_SUFFIXES)})")
+    return clips
+
+
+def _with_suffix(paths: Iterator[Path], suffixes: tuple[str, ...]) -> list[Path]:
+    """Visible files only: systems leave hidden companions such as ._im1.png beside the real ones."""
+    chosen = (p for p in paths if p.suffix.lower() in suffixes and not p.name.startswith("."))
+    return sorted(chosen, key=natural_key)
+
+
+def _folder(path: str | os.PathLike[str]) -> Path:
+    path = Path(path)
+    if not path.is_dir():
+        raise MediaError(f"{path}: {'is no folder' if path.exists() else 'no such folder'}")
+    return path

@@ -1,0 +1,103 @@
+"""How close a frame is to the truth: `psnr`, `ssim`, `rmse`, `mean_absolute_error`.
+
+Images are float arrays [..., H, W, C] with values in [0, peak]; `peak` is 1 unless said otherwise.
+Values outside are scored as they are: protocols that clip or round do so beforehand
+(`vfijax.scoring`). Every measure is taken per image, over its last three axes, and has the leading
+axes as its shape: a scalar for one image, [B] for a batch. All of them are pure functions of arrays
+for use under `jax.jit`; arithmetic is float32.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["mean_absolute_error", "psnr", "rmse", "ssim", "ssim_map"]
+
+SSIM_WINDOW = 7  # pixels, uniform weights
+SSIM_K1, SSIM_K2 = 0.01, 0.03
+
+Image = jax.Array | np.ndarray
+
+
+def _check(measure: str, prediction: Image, target: Image, least: int = 1) -> tuple[jax.Array, jax.Array]:
+    """Both images as float32; raises unless they agree and have at least `least` pixels each way."""
+    for name, image in (("prediction", prediction), ("target", target)):
+        if not jnp.issubdtype(image.dtype, jnp.floating):
+            raise TypeError(f"{measure}: {name} is {image.dtype}; give floats in [0, peak], e.g. uint8 / 255")
+        if image.ndim < 3:
+            raise ValueError(f"{measure}: {name} has shape {tuple(image.shape)}; give [..., H, W, C]")
+    if prediction.shape != target.shape:
+        raise ValueError(
+            f"{measure}: prediction is {tuple(prediction.shape)} but target is {tuple(target.shape)}; "
+            "they must agree"
+        )
+    if min(target.shape[-3:-1]) < least:
+        raise ValueError(
+            f"{measure}: images of {target.shape[-3]}x{target.shape[-2]} are smaller than {least}x{least}, "
+            "the least size"
+        )
+    return jnp.asarray(prediction, jnp.float32), jnp.asarray(target, jnp.float32)
+
+
+def _mean(values: jax.Array) -> jax.Array:
+    """Mean over [H, W, C], rows first: short partial sums keep float32 accurate to about 1e-7."""
+    return values.mean(axis=(-2, -1)).mean(axis=-1)
+
+
+def psnr(prediction: Image, target: Image, *, peak: float = 1.0) -> jax.Array:
+    """Peak signal-to-noise ratio, 10 log10(peak^2 / MSE), in decibels; infinite for equal images.
+
+    Raises:
+      TypeError, ValueError: images that are not float, not [..., H, W, C], or of different shapes.
+    """
+    prediction, target = _check("psnr", prediction, target)
+    return 10 * jnp.log10(peak**2 / _mean((prediction - target) ** 2))
+
+
+def rmse(prediction: Image, target: Image) -> jax.Array:
+    """Root of the mean squared error, in units of the images. Errors as for `psnr`."""
+    prediction, target = _check("rmse", prediction, target)
+    return jnp.sqrt(_mean((prediction - target) ** 2))
+
+
+def mean_absolute_error(prediction: Image, target: Image) -> jax.Array:
+    """Mean of the absolute error, in units of the images. Errors as for `psnr`."""
+    prediction, target = _check("mean_absolute_error", prediction, target)
+    return _mean(jnp.abs(prediction - target))
+
+
+def ssim(prediction: Image, target: Image, *, peak: float = 1.0) -> jax.Array:
+    """Structural similarity (Wang et al., 2004, eq. 13), at most 1, which equal images reach.
+
+    The variant that CDFI reports, which is scikit-image's default: a uniform 7x7 window, K1 = 0.01,
+    K2 = 0.03, sample covariances (divided by 48), windows that lie wholly inside the image, mean
+    over positions and channels. A Gaussian window gives another number. Differentiable.
+
+    Raises:
+      TypeError, ValueError: as for `psnr`, and for images of less than 7 pixels in height or width.
+    """
+    return _mean(ssim_map(prediction, target, peak=peak))
+
+
+def ssim_map(prediction: Image, target: Image, *, peak: float = 1.0) -> jax.Array:
+    """The values that `ssim` averages, one per window: [..., H - 6, W - 6, C]."""
+    x, y = _check("ssim", prediction, target, least=SSIM_WINDOW)
+    # Variances do not change when both images are shifted; near zero their float32 squares lose least.
+    shift = jax.lax.stop_gradient((x + y).mean(axis=(-3, -2), keepdims=True) / 2)
+    x, y = x - shift, y - shift
+    mean_x, mean_y = _window_mean(x), _window_mean(y)
+    sample = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)
+    variances = sample * (_window_mean(x * x + y * y) - mean_x**2 - mean_y**2)
+    covariance = sample * (_window_mean(x * y) - mean_x * mean_y)
+    c1, c2 = (SSIM_K1 * peak) ** 2, (SSIM_K2 * peak) ** 2
+    mean_x, mean_y = mean_x + shift, mean_y + shift
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    return luminance * (2 * covariance + c2) / (variances + c2)
+
+
+def _window_mean(image: jax.Array) -> jax.Array:
+    """Means over all 7x7 windows inside the image: [..., H, W, C] to [..., H - 6, W - 6, C]."""
+    leading, ones = (1,) * (image.ndim - 3), (1,) * image.ndim
+    for window in ((SSIM_WINDOW, 1, 1), (1, SSIM_WINDOW, 1)):
+        image = jax.lax.reduce_window(image, 0.0, jax.lax.add, leading + window, ones, "VALID") / SSIM_WINDOW
+    return image

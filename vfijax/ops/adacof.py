@@ -1,0 +1,280 @@
+"""Adaptive collaboration of flows: every output pixel is a weighted sum of F*F free samples.
+
+    out[i, j] = sum over k, l of  weight[t, i, j] * image(i + k*d - p + offset_y[t, i, j],
+                                                          j + l*d - p + offset_x[t, i, j])
+
+with the tap t = k*F + l, the dilation d, and p = (F - 1)*d // 2, which centres the taps on the pixel
+(AdaCoF, eq. 3; CDFI, eq. 1; `docs/maths.md`). `image(y, x)` is the bilinear sample, edges replicated.
+
+Contents: the public op with its gradient, the reference, and the XLA implementation.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_derivatives import SymbolicZero
+
+from vfijax.ops.bilinear import ROUNDINGS, Corners, Rounding, corners
+from vfijax.ops.dispatch import check_implementation, run
+
+
+class Taps(NamedTuple):
+    """The per-pixel fields of the op, each [B, T, H, W]: tap weights and offsets in pixels."""
+
+    weight: jax.Array
+    offset_y: jax.Array
+    offset_x: jax.Array
+
+
+def adacof(
+    image: jax.Array,
+    weight: jax.Array,
+    offset_y: jax.Array,
+    offset_x: jax.Array,
+    *,
+    dilation: int = 1,
+    rounding: Rounding = "floor",
+    implementation: str = "auto",
+) -> jax.Array:
+    """Samples every output pixel from F*F free positions of `image` and sums them up.
+
+    Differentiable in all four arrays, exactly (except at the kinks of bilinear sampling). The
+    gradient of the image is left out where nothing asks for it.
+
+    Args:
+      image: [B, H, W, C] with any C, whose edges are replicated; or already padded,
+        [B, H + (F-1)*dilation, W + (F-1)*dilation, C]. Any value range; float16 to float64.
+      weight, offset_y, offset_x: [B, F*F, H, W], tap-major; offsets in pixels, rows then columns
+        (W, alpha and beta in the papers).
+      dilation: distance of neighbouring taps, in pixels.
+      rounding: "floor" for bilinear interpolation, "trunc" as the published kernels do (see
+        `bilinear.split`).
+      implementation: "auto", "reference", "xla" or "pallas"; see `dispatch`.
+
+    Returns:
+      [B, H, W, C] in the dtype of `image`, summed up in float32 or wider.
+
+    Raises:
+      ValueError: shapes that do not fit each other, unknown rounding or implementation.
+      TypeError: arrays that are not floating point.
+    """
+    check_implementation(implementation)
+    _check(image, weight, offset_y, offset_x, dilation, rounding)
+    if implementation == "reference":
+        return reference(image, weight, offset_y, offset_x, dilation=dilation, rounding=rounding)
+    return _adacof(image, weight, offset_y, offset_x, dilation, rounding, implementation)
+
+
+def _check(image: Any, weight: Any, offset_y: Any, offset_x: Any, dilation: int, rounding: str) -> None:
+    named = {"image": image, "weight": weight, "offset_y": offset_y, "offset_x": offset_x}
+    for name, array in named.items():
+        if array.ndim != 4:
+            raise ValueError(f"adacof: {name} has shape {array.shape}; four axes are needed")
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise TypeError(f"adacof: {name} is {array.dtype}; a floating dtype is needed")
+    if not weight.shape == offset_y.shape == offset_x.shape:
+        shapes = (weight.shape, offset_y.shape, offset_x.shape)
+        raise ValueError(f"adacof: weight, offset_y and offset_x have shapes {shapes}; they must be equal")
+    if rounding not in ROUNDINGS:
+        raise ValueError(f"adacof: rounding is {rounding!r}; give one of {', '.join(ROUNDINGS)}")
+    if dilation < 1:
+        raise ValueError(f"adacof: dilation is {dilation}; it must be at least 1")
+    batch, taps, height, width = weight.shape
+    size = math.isqrt(taps)
+    if size * size != taps:
+        raise ValueError(f"adacof: {taps} taps are no square; the fields must be [B, F*F, H, W], tap-major")
+    apron = (size - 1) * dilation
+    padded = (height + apron, width + apron)
+    if image.shape[0] != batch or image.shape[1:3] not in ((height, width), padded):
+        raise ValueError(
+            f"adacof: image is {image.shape} but {size}x{size} taps with dilation={dilation} over fields of "
+            f"{batch}x{height}x{width} need [{batch}, {height}, {width}, C], or padded "
+            f"[{batch}, {padded[0]}, {padded[1]}, C]"
+        )
+
+
+def tap_origin(image: jax.Array, weight: jax.Array, dilation: int) -> list[tuple[int, int]]:
+    """Where the taps of output pixel (0, 0) start in `image`: (row, column) per tap.
+
+    The shift by p = (F - 1)*d // 2 centres the taps; in a padded image the padding is that shift.
+    """
+    size = math.isqrt(weight.shape[1])
+    padded = size > 1 and image.shape[1:3] != weight.shape[2:]
+    shift = 0 if padded else (size - 1) * dilation // 2
+    return [(k * dilation - shift, l * dilation - shift) for k in range(size) for l in range(size)]
+
+
+# --------------------------------------------------------------------------- reference
+
+
+def reference(
+    image: jax.Array,
+    weight: jax.Array,
+    offset_y: jax.Array,
+    offset_x: jax.Array,
+    *,
+    dilation: int,
+    rounding: Rounding,
+) -> jax.Array:
+    """The op as the equation has it: all samples at once, gradients by autodiff. Slow, large, clear."""
+    batch, height, width, channels = image.shape
+    accumulate = jnp.result_type(image, weight, offset_y, offset_x, jnp.float32)
+    origin = jnp.asarray(tap_origin(image, weight, dilation))[:, :, None, None]
+    row = jnp.arange(weight.shape[2])[:, None] + origin[:, 0]
+    column = jnp.arange(weight.shape[3]) + origin[:, 1]
+    at = corners(
+        row, column, offset_y.astype(accumulate), offset_x.astype(accumulate), (height, width), rounding
+    )
+    flat = image.reshape(batch, height * width, channels).astype(accumulate)
+    each_image = jnp.arange(batch)[:, None, None, None]
+    sample = sum(
+        share[..., None] * flat[each_image, index] for index, share in zip(at.indices, at.weights, strict=True)
+    )
+    return jnp.einsum("bthw,bthwc->bhwc", weight.astype(accumulate), sample).astype(image.dtype)
+
+
+# --------------------------------------------------------------------------- the op and its gradient
+
+
+def _table(direction: str, **static: Any) -> dict[str, Callable[..., Any]]:
+    from pallas_kernels import adacof as kernel
+
+    functions = {"xla": {"forward": _xla_forward, "backward": _xla_backward}[direction]}
+    functions["pallas"] = getattr(kernel, direction)
+    return {name: partial(function, **static) for name, function in functions.items()}
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+def _adacof(
+    image: jax.Array,
+    weight: jax.Array,
+    offset_y: jax.Array,
+    offset_x: jax.Array,
+    dilation: int,
+    rounding: Rounding,
+    implementation: str,
+) -> jax.Array:
+    table = _table("forward", dilation=dilation, rounding=rounding)
+    return run(table, implementation, image, weight, offset_y, offset_x)
+
+
+def _adacof_forward(
+    image: Any, weight: Any, offset_y: Any, offset_x: Any, dilation: int, rounding: Rounding, implementation: str
+) -> tuple[jax.Array, Any]:
+    arrays = (image.value, weight.value, offset_y.value, offset_x.value)
+    # An empty tuple or None, so that a pytree can carry the flag: the image is often plain data.
+    image_grad = () if image.perturbed else None
+    return _adacof(*arrays, dilation, rounding, implementation), (arrays, image_grad)
+
+
+def _adacof_backward(
+    dilation: int, rounding: Rounding, implementation: str, residuals: Any, cotangent: Any
+) -> tuple[jax.Array | None, ...]:
+    arrays, image_grad = residuals
+    if isinstance(cotangent, SymbolicZero):
+        return (None,) * 4
+    table = _table("backward", dilation=dilation, rounding=rounding, image_grad=image_grad is not None)
+    return tuple(run(table, implementation, *arrays, cotangent))
+
+
+_adacof.defvjp(_adacof_forward, _adacof_backward, symbolic_zeros=True)
+
+
+# --------------------------------------------------------------------------- XLA
+#
+# One tap after the other, so that the samples of a single tap are held at a time.
+
+
+def _xla_forward(
+    image: jax.Array, weight: jax.Array, offset_y: jax.Array, offset_x: jax.Array, *, dilation: int, rounding: Rounding
+) -> jax.Array:
+    batch, taps, height, width = weight.shape
+    accumulate = jnp.result_type(image, weight, offset_y, offset_x, jnp.float32)
+    flat = image.reshape(-1, image.shape[-1]).astype(accumulate)
+    tap = _tap_reader(image, (weight, offset_y, offset_x), dilation, rounding, accumulate)
+
+    def add(t: jax.Array, total: jax.Array) -> jax.Array:
+        share, at = tap(t)
+        for index, corner in zip(at.indices, at.weights, strict=True):
+            total = total + (share * corner)[..., None] * _take(flat, index)
+        return total
+
+    total = jnp.zeros((batch, height, width, image.shape[-1]), accumulate)
+    return lax.fori_loop(0, taps, add, total).astype(image.dtype)
+
+
+def _xla_backward(
+    image: jax.Array,
+    weight: jax.Array,
+    offset_y: jax.Array,
+    offset_x: jax.Array,
+    cotangent: jax.Array,
+    *,
+    dilation: int,
+    rounding: Rounding,
+    image_grad: bool = True,
+) -> tuple[jax.Array | None, jax.Array, jax.Array, jax.Array]:
+    """The exact gradients; corners are computed again, nothing but the inputs is kept.
+
+    With s_nw ... s_se the products of the cotangent with the four corners, summed over channels, the
+    gradients of weight and offsets are bilinear in them (`docs/maths.md`). The sums are products with
+    a vector of ones: XLA's CPU code for a sum over the last axis is several times slower.
+    """
+    accumulate = jnp.result_type(image, weight, offset_y, offset_x, jnp.float32)
+    channels = image.shape[-1]
+    flat = image.reshape(-1, channels).astype(accumulate)
+    cotangent = cotangent.astype(accumulate)
+    ones = jnp.ones((channels,), accumulate)
+    tap = _tap_reader(image, (weight, offset_y, offset_x), dilation, rounding, accumulate)
+
+    def add(t: jax.Array, grads: tuple[Any, ...]) -> tuple[Any, ...]:
+        d_image, *d_fields = grads
+        share, at = tap(t)
+        nw, ne, sw, se = (jnp.dot(cotangent * _take(flat, index), ones) for index in at.indices)
+        gy, gx = 1 - at.fy, 1 - at.fx
+        d_tap = (
+            gy * (gx * nw + at.fx * ne) + at.fy * (gx * sw + at.fx * se),
+            share * (gx * (sw - nw) + at.fx * (se - ne)),
+            share * (gy * (ne - nw) + at.fy * (se - sw)),
+        )
+        if image_grad:
+            for index, corner in zip(at.indices, at.weights, strict=True):
+                update = (share * corner)[..., None] * cotangent
+                d_image = d_image.at[index].add(update, mode="promise_in_bounds")
+        d_fields = [
+            lax.dynamic_update_slice(d, new.astype(d.dtype)[:, None], (0, t, 0, 0))
+            for d, new in zip(d_fields, d_tap, strict=True)
+        ]
+        return d_image, *d_fields
+
+    start = (jnp.zeros_like(flat) if image_grad else None, *(jnp.zeros_like(f) for f in (weight, offset_y, offset_x)))
+    d_image, *d_fields = lax.fori_loop(0, weight.shape[1], add, start)
+    d_image = d_image.reshape(image.shape).astype(image.dtype) if image_grad else None
+    return d_image, *d_fields
+
+
+def _tap_reader(
+    image: jax.Array, fields: tuple[jax.Array, ...], dilation: int, rounding: Rounding, dtype: Any
+) -> Callable[[jax.Array], tuple[jax.Array, Corners]]:
+    """A function from tap number to its weight [B, H, W] and its corners in the flattened batch."""
+    batch, _, height, width = fields[0].shape
+    origin = jnp.asarray(tap_origin(image, fields[0], dilation), jnp.int32)
+    iota = partial(lax.broadcasted_iota, jnp.int32, (batch, height, width))
+    size = image.shape[1:3]
+
+    def read(t: jax.Array) -> tuple[jax.Array, Corners]:
+        weight, offset_y, offset_x = (lax.dynamic_index_in_dim(f, t, 1, False).astype(dtype) for f in fields)
+        at = corners(iota(1) + origin[t, 0], iota(2) + origin[t, 1], offset_y, offset_x, size, rounding)
+        first = iota(0) * (size[0] * size[1])
+        return weight, at._replace(nw=first + at.nw, ne=first + at.ne, sw=first + at.sw, se=first + at.se)
+
+    return read
+
+
+def _take(flat: jax.Array, index: jax.Array) -> jax.Array:
+    return flat.at[index].get(mode="promise_in_bounds")  # the corners are clamped

@@ -1,0 +1,29 @@
+"""Which implementation of an op runs.
+
+"auto" decides when a program is lowered for a device: the Pallas kernel on CUDA, plain XLA
+elsewhere, so that one traced function is right on both. A named implementation is obeyed or fails:
+"pallas" on a CPU raises, because only interpret mode could run there (see `pallas_kernels`).
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jax import lax
+
+IMPLEMENTATIONS = ("auto", "reference", "xla", "pallas")
+
+
+def check_implementation(implementation: str) -> None:
+    """Raises ValueError, with the nearest name, unless it is one of `IMPLEMENTATIONS`."""
+    if implementation not in IMPLEMENTATIONS:
+        near = difflib.get_close_matches(str(implementation), IMPLEMENTATIONS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown implementation {implementation!r}{hint} (known: {', '.join(IMPLEMENTATIONS)})")
+
+
+def run(table: Mapping[str, Callable[..., Any]], implementation: str, *arrays: Any) -> Any:
+    """Calls the implementation from a table with the entries "xla" and "pallas"."""
+    if implementation == "auto":
+        return lax.platform_dependent(*arrays, cuda=table["pallas"], default=table["xla"])
+    return table[implementation](*arrays)

@@ -1,0 +1,30 @@
+"""A model on triplets, benchmark sets or a video, by the published protocols.
+
+    report = score_triplets(vfijax.load(checkpoint), find_set(directory))
+    report.means["psnr"]
+"""
+
+from vfijax.scoring.pictures import error_picture, sheet
+from vfijax.scoring.protocols import MEASURES, PROTOCOLS, Protocol, measure, predict
+from vfijax.scoring.report import Report, Row, environment, write_json
+from vfijax.scoring.triplets import SET_SIZES, find_set, score_triplets, write_worst
+from vfijax.scoring.video import score_video
+
+__all__ = [
+    "MEASURES",
+    "PROTOCOLS",
+    "SET_SIZES",
+    "Protocol",
+    "Report",
+    "Row",
+    "environment",
+    "error_picture",
+    "find_set",
+    "measure",
+    "predict",
+    "score_triplets",
+    "score_video",
+    "sheet",
+    "write_json",
+    "write_worst",
+]

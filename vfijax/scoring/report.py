@@ -1,0 +1,100 @@
+"""What scoring returns, and its form as JSON."""
+
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from vfijax import __version__
+from vfijax.checkpoint import config_to_json
+from vfijax.media.files import partial_name
+from vfijax.models import ModelConfig
+from vfijax.scoring.protocols import Protocol
+
+
+@dataclass(frozen=True)
+class Row:
+    """The scores of one frame.
+
+    Attributes:
+      name: of the triplet, or of the frame in a video.
+      scores: measure to value; PSNR in dB, errors in [0, 1].
+      about: what else is known of the frame, such as its size or time.
+    """
+
+    name: str
+    scores: Mapping[str, float]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The scores of one model on one set of triplets or one video.
+
+    Attributes:
+      config: of the model.
+      protocol: how the frames were scored.
+      rows: one per frame, in the order in which they were given.
+    """
+
+    config: ModelConfig
+    protocol: Protocol
+    rows: tuple[Row, ...]
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Measure to its mean over the frames; infinite if a frame with infinite PSNR is among them."""
+        return {name: math.fsum(r.scores[name] for r in self.rows) / len(self.rows) for name in self.rows[0].scores}
+
+    def worst(self, count: int) -> list[Row]:
+        """The frames of lowest PSNR, the worst first."""
+        return sorted(self.rows, key=lambda row: row.scores["psnr"])[:count]
+
+    def to_json(self) -> dict[str, Any]:
+        """For `write_json`: model, protocol, number of frames, means and rows."""
+        return {
+            "model": config_to_json(self.config),
+            "protocol": {"name": self.protocol.name, "description": self.protocol.describe},
+            "frames": len(self.rows),
+            "mean": self.means,
+            "rows": [{"name": row.name, **row.about, **row.scores} for row in self.rows],
+        }
+
+
+def environment() -> dict[str, str]:
+    """Versions and device, which a score should be reported with."""
+    device = jax.devices()[0]
+    return {
+        "vfijax": __version__,
+        "jax": jax.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "device": f"{device.platform}: {device.device_kind}",
+    }
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Writes JSON that appears under its name only when complete; infinite numbers become "inf"."""
+    path = Path(path)
+    partial = partial_name(path)
+    try:
+        partial.write_text(json.dumps(_strict(content), indent=1, allow_nan=False) + "\n")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _strict(content: Any) -> Any:
+    """JSON knows no infinity, but PSNR does."""
+    if isinstance(content, Mapping):
+        return {key: _strict(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_strict(value) for value in content]
+    return str(content) if isinstance(content, float) and not math.isfinite(content) else content

@@ -1,0 +1,143 @@
+"""Scores on triplets of images: benchmark sets and folders."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from vfijax.media import MediaError, Triplet, find_triplets, read_image, write_image
+from vfijax.pairs import to_uint8
+from vfijax.params import ModelParams
+from vfijax.scoring.pictures import ERROR_GAIN, average, error_picture, sheet
+from vfijax.scoring.protocols import Protocol, measure, predict, protocol_for
+from vfijax.scoring.report import Report, Row
+
+# How many triplets the published means are over.
+SET_SIZES = {"middlebury": 12, "ucf101": 379, "vimeo": 3782}
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Progress = Callable[[int, int | None], None]
+
+
+def find_set(directory: str | os.PathLike[str]) -> list[Triplet]:
+    """The triplets of a benchmark set or of any folder; of Vimeo-90K its test list.
+
+    Raises:
+      MediaError: no such folder, or no triplets in it.
+    """
+    return find_triplets(directory, split="test")
+
+
+def score_triplets(
+    params: ModelParams,
+    triplets: Sequence[Triplet],
+    *,
+    protocol: str = "published",
+    progress: Progress | None = None,
+) -> Report:
+    """Predicts the middle frame of every triplet and scores it.
+
+    Images are read ahead in threads; memory does not grow with their number. Sizes may differ
+    between triplets, each size is compiled once.
+
+    Args:
+      params: the model.
+      triplets: from `find_set` or `vfijax.media.find_triplets`.
+      protocol: "published" or "upstream", see `PROTOCOLS`.
+      progress: called with the number of triplets scored and their total.
+
+    Returns:
+      A report with one row per triplet, in the given order.
+
+    Raises:
+      MediaError: an image cannot be read, is too small, or the sizes in a triplet disagree.
+      ValueError: no triplets, an unknown protocol, or predictions that are not finite.
+    """
+    chosen = protocol_for(protocol)
+    if not triplets:
+        raise ValueError("score_triplets: there are no triplets to score")
+    rows = []
+    images = read_ahead(partial(_read, least=chosen.least), triplets)
+    for triplet, (first, middle, last) in zip(triplets, images, strict=True):
+        scores = measure(predict(params, first, last), middle, chosen, triplet.name)
+        height, width = middle.shape[:2]
+        rows.append(Row(triplet.name, scores, {"height": height, "width": width}))
+        if progress:
+            progress(len(rows), len(triplets))
+    return Report(params.config, chosen, tuple(rows))
+
+
+def write_worst(
+    folder: str | os.PathLike[str],
+    params: ModelParams,
+    triplets: Iterable[Triplet],
+    report: Report,
+    count: int,
+) -> list[Path]:
+    """Writes the frames of lowest PSNR as pictures: inputs, truth, prediction and error.
+
+    Args:
+      folder: where to; it is made if need be.
+      params, triplets: what `report` was made of.
+      report: the scores, from `score_triplets`.
+      count: how many pictures.
+
+    Returns:
+      The files, the worst first; their names hold rank, triplet and PSNR.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    by_name = {triplet.name: triplet for triplet in triplets}
+    files = []
+    for rank, row in enumerate(report.worst(count), 1):
+        name = row.name.replace("/", "_")
+        path = folder / f"{rank:02d}_{name}_{row.scores['psnr']:.2f}dB.png"
+        write_image(path, _picture(params, by_name[row.name], report.protocol, row))
+        files.append(path)
+    return files
+
+
+def _picture(params: ModelParams, triplet: Triplet, protocol: Protocol, row: Row) -> np.ndarray:
+    first, middle, last = _read(triplet, least=protocol.least)
+    prediction = np.asarray(to_uint8(predict(params, first, last)))
+    blend = average(first, last)
+    upper = [("first input", first), ("truth", middle), ("last input", last)]
+    lower = [
+        ("average of the inputs", blend),
+        (f"prediction, {row.scores['psnr']:.2f} dB", prediction),
+        (f"error x{ERROR_GAIN}", error_picture(prediction, middle)),
+    ]
+    return sheet([upper, lower])
+
+
+def _read(triplet: Triplet, least: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First, middle and last frame, which must agree in size."""
+    paths = triplet.first, triplet.middle, triplet.last
+    first, middle, last = (read_image(path) for path in paths)
+    sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (first, middle, last)]
+    if len(set(sizes)) > 1:
+        found = ", ".join(f"{path.name} is {size}" for path, size in zip(paths, sizes, strict=True))
+        raise MediaError(f"{triplet.first.parent}: the frames of a triplet must be of one size, but {found}")
+    if min(middle.shape[:2]) < least:
+        raise MediaError(f"{triplet.first.parent}: frames of {sizes[0]} are too small to score; {least}x{least} is the least")
+    return first, middle, last
+
+
+def read_ahead(
+    read: Callable[[Item], Result], items: Iterable[Item], *, threads: int = 2, depth: int = 4
+) -> Iterator[Result]:
+    """`map(read, items)` in threads, in order, at most `depth` items ahead of what is asked for."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(read, item))
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -1,0 +1,155 @@
+"""Scores on a video: every second frame is dropped, predicted from its neighbours, and compared."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from fractions import Fraction
+from itertools import repeat, takewhile
+from pathlib import Path
+
+import numpy as np
+
+from vfijax.media import Frame, ImageFolderReader, MediaError, VideoInfo, VideoReader, VideoWriter, upright
+from vfijax.models import create
+from vfijax.pairs import to_uint8
+from vfijax.params import ModelParams
+from vfijax.scoring.pictures import CAPTION_HEIGHT, ERROR_GAIN, error_picture, sheet
+from vfijax.scoring.protocols import measure, predict, protocol_for
+from vfijax.scoring.report import Report, Row
+from vfijax.scoring.triplets import Progress, read_ahead
+
+FOLDER_RATE = Fraction(24)  # frames per second of a folder of images, which cannot say it
+
+Reader = VideoReader | ImageFolderReader
+
+
+def score_video(
+    params: ModelParams,
+    path: str | os.PathLike[str],
+    *,
+    protocol: str = "published",
+    compare: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Predicts frames 1, 3, 5, ... of a video from the frames beside them and scores them.
+
+    The video is streamed: memory does not grow with its length. Frames count as equally spaced. Of
+    an even number of frames the last one is not used, since nothing follows it.
+
+    Args:
+      params: the model.
+      path: a video, or a folder of images in natural order.
+      protocol: "published" or "upstream", see `PROTOCOLS`.
+      compare: a video to write, at the rate of the source, with four panels: the input before,
+        held; the truth; the interpolated video, in which every second frame is predicted; and the
+        error of the predicted frames, held.
+      progress: called with the number of frames scored and the number expected, or None.
+
+    Returns:
+      A report with one row per predicted frame: its scores and, as `blend_psnr` and so on, those of
+      the average of its neighbours.
+
+    Raises:
+      MediaError: the video cannot be read, has fewer than three frames or frames that are too
+        small, or `compare` cannot be written.
+      ValueError: an unknown protocol, or predictions that are not finite.
+    """
+    chosen, path, blend = protocol_for(protocol), Path(path), create("blend", 0)
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        reader = stack.enter_context(_open(path))
+        _check_size(path, reader.info, chosen.least)
+        expected = None if reader.info.frames is None else (reader.info.frames - 1) // 2
+        film = None if compare is None else stack.enter_context(_Film(Path(compare), path, reader.info))
+        frames = stack.enter_context(closing(_decoded(reader)))
+        for left, middle, right in _triplets(frames):
+            number = 2 * len(rows) + 1
+            prediction = predict(params, left.image, right.image)
+            average = predict(blend, left.image, right.image)
+            scores = measure(prediction, middle.image, chosen, f"{path}, frame {number}")
+            baseline = measure(average, middle.image, chosen, f"{path}, frame {number}")
+            scores |= {f"blend_{name}": score for name, score in baseline.items()}
+            rows.append(Row(f"frame {number}", scores, {"frame": number, "time": float(middle.time)}))
+            if film:
+                film.write(left, middle, np.asarray(to_uint8(prediction)))
+            if progress:
+                progress(len(rows), expected)
+        if not rows:
+            raise MediaError(f"{path}: has fewer than three frames; scoring drops a frame between two others")
+        if film:
+            film.finish(right)
+    return Report(params.config, chosen, tuple(rows))
+
+
+def _open(path: Path) -> Reader:
+    return ImageFolderReader(path, FOLDER_RATE) if path.is_dir() else VideoReader(path)
+
+
+def _check_size(path: Path, info: VideoInfo, least: int) -> None:
+    if min(info.width, info.height) < least:
+        raise MediaError(
+            f"{path}: frames of {info.width}x{info.height} are too small to score; {least}x{least} is the least"
+        )
+
+
+def _decoded(reader: Reader) -> Iterator[Frame]:
+    """The frames as they are displayed, decoded in a thread a few frames ahead."""
+    source = iter(reader)
+    ahead = read_ahead(lambda _: next(source, None), repeat(None), threads=1)
+    with closing(ahead):
+        for frame in takewhile(lambda frame: frame is not None, ahead):
+            yield frame._replace(image=upright(frame.image, reader.info.display_matrix))
+
+
+def _triplets(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Frame, Frame]]:
+    """Frames 0 1 2, then 2 3 4, then 4 5 6, and so on."""
+    frames = iter(frames)
+    left = next(frames)
+    for middle, right in zip(frames, frames, strict=False):
+        yield left, middle, right
+        left = right
+
+
+class _Film:
+    """The comparison video: input held, truth, interpolated, error; two by two."""
+
+    def __init__(self, target: Path, source: Path, info: VideoInfo) -> None:
+        if target.exists() and target.samefile(source):
+            raise MediaError(f"{target}: is the video to be scored; give another name for the comparison")
+        self._target, self._info, self._error = target, info, None
+        shown = upright(np.empty((info.height, info.width, 3), np.uint8), info.display_matrix)
+        height, width = shown.shape[:2]
+        turned = (height, width) != (info.height, info.width)
+        self._writer = VideoWriter(
+            target,
+            replace(
+                info,
+                width=2 * width,
+                height=2 * (height + CAPTION_HEIGHT),
+                pixel_aspect=1 / info.pixel_aspect if turned else info.pixel_aspect,
+                display_matrix=None,
+            ),
+        )
+
+    def __enter__(self) -> "_Film":
+        self._writer.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._writer.__exit__(*error)
+
+    def write(self, left: Frame, middle: Frame, prediction: np.ndarray) -> None:
+        """Two frames of the film: an input, and the frame predicted after it."""
+        self._show(left, left.image, left.image)
+        self._error = error_picture(prediction, middle.image)
+        self._show(middle, left.image, prediction)
+
+    def finish(self, last: Frame) -> None:
+        self._show(last, last.image, last.image)
+
+    def _show(self, frame: Frame, held: np.ndarray, interpolated: np.ndarray) -> None:
+        error = np.zeros_like(held) if self._error is None else self._error
+        upper = [("input, every second frame held", held), ("truth", frame.image)]
+        lower = [("interpolated", interpolated), (f"error of the predicted frames x{ERROR_GAIN}", error)]
+        self._writer.write(frame._replace(image=sheet([upper, lower])))
