@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vfijax.models import adacof, cdfi
 from vfijax.models.base import ModelConfig, forward
 from vfijax.models.blend import BlendConfig
 from vfijax.params import ModelParams
@@ -15,11 +16,15 @@ from vfijax.params import ModelParams
 __all__ = ["ARCHITECTURES", "MODELS", "ModelConfig", "config_for", "create", "forward", "shapes"]
 
 ARCHITECTURES: dict[str, type[ModelConfig]] = {
+    "adacof": adacof.AdaCoFConfig,
+    "cdfi": cdfi.CDFIConfig,
     "blend": BlendConfig,
 }
 
 MODELS: dict[str, ModelConfig] = {
-    "blend": BlendConfig(name="blend"),
+    **adacof.CONFIGS,
+    **cdfi.CONFIGS,
+    "blend": BlendConfig("blend"),
 }
 
 

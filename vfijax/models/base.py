@@ -21,7 +21,6 @@ class ModelConfig:
       name: the entry of `MODELS` that the config was derived from.
       stride: sides of the frames that the module receives are multiples of it.
       scale: output size divided by input size.
-      halo: how many input pixels around an output pixel can influence it through the network.
     """
 
     name: str
@@ -29,10 +28,12 @@ class ModelConfig:
     architecture: ClassVar[str]
     stride: ClassVar[int] = 1
     scale: ClassVar[int] = 1
-    halo: ClassVar[int] = 0
 
-    def module(self, implementation: str = "auto") -> nn.Module:
-        """The Flax module; `apply({"params": tree}, f0, f1)` gives `(frame, aux)`."""
+    def module(self, implementation: str = "auto", reference_grads: bool = False) -> nn.Module:
+        """The Flax module; `apply({"params": tree}, f0, f1)` gives `(frame, aux)`.
+
+        `reference_grads` asks for the gradients of the published training where they are not exact.
+        """
         raise NotImplementedError
 
     def graph(self) -> ChannelGraph:
@@ -50,7 +51,12 @@ class ModelConfig:
 
 
 def forward(
-    params: ModelParams, f0: jax.Array, f1: jax.Array, *, implementation: str = "auto"
+    params: ModelParams,
+    f0: jax.Array,
+    f1: jax.Array,
+    *,
+    implementation: str = "auto",
+    reference_grads: bool = False,
 ) -> tuple[jax.Array, dict[str, Any]]:
     """Runs the network on two frames: pad to its stride, apply, crop.
 
@@ -61,6 +67,7 @@ def forward(
       params: the model.
       f0, f1: [B, H, W, 3] float frames in [0, 1], RGB, H and W at least 2.
       implementation: of the sampling op, see `vfijax.ops.dispatch`.
+      reference_grads: reproduce the gradients of the published training instead of exact ones.
 
     Returns:
       The middle frame [B, H, W, 3], float32, not clipped, and `aux`, a dict of intermediate results
@@ -69,7 +76,7 @@ def forward(
     """
     height, width = f0.shape[1:3]
     f0, f1 = (pad_to_multiple(jnp.asarray(f, jnp.float32), params.config.stride) for f in (f0, f1))
-    module = params.config.module(implementation)
+    module = params.config.module(implementation, reference_grads)
     frame, aux = module.apply({"params": params.tree}, f0, f1)
     scale = params.config.scale
     return frame[:, : height * scale, : width * scale], aux

@@ -21,7 +21,7 @@ class Blend(nn.Module):
 class BlendConfig(ModelConfig):
     architecture: ClassVar[str] = "blend"
 
-    def module(self, implementation: str = "auto") -> nn.Module:
+    def module(self, implementation: str = "auto", reference_grads: bool = False) -> nn.Module:
         return Blend()
 
     def graph(self) -> ChannelGraph:

@@ -1,0 +1,118 @@
+"""Published PyTorch weights to `ModelParams`."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vfijax.convert.arrays import from_official, official_shape
+from vfijax.convert.names import NAMES
+from vfijax.models import MODELS, ModelConfig, config_for, shapes
+from vfijax.params import ModelParams
+
+__all__ = ["CONVERTIBLE", "from_torch", "official_shapes"]
+
+CONVERTIBLE = tuple(name for name, config in MODELS.items() if config.architecture in NAMES)
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model")  # entries under which files nest the weights
+_PREFIXES = ("module.", "model.")  # left by parallel and by wrapping modules
+_LISTED = 20  # entries per kind in an error
+
+
+def from_torch(name: str, source: str | os.PathLike[str] | Mapping[str, Any], **changes: Any) -> ModelParams:
+    """Converts published weights.
+
+    Args:
+      name: the entry of `MODELS` that the weights belong to.
+      source: the path of a `.pth` file (read with weights-only loading; needs the `convert` extra), or
+        a mapping of official names to NumPy arrays in PyTorch layout. A nested `state_dict` and the
+        prefixes `module.` and `model.` are seen through.
+      **changes: fields of the config, such as `taps`. `rounding` is "trunc" unless given, because the
+        published networks were trained with it.
+
+    Raises:
+      ValueError: entries are missing, left over, misshapen or not finite (all are listed, with the
+        model whose table would fit), the file is damaged, or the model is unknown.
+      FileNotFoundError, ImportError: see `torch_file.read`.
+    """
+    config = _published_config(name, changes)
+    if isinstance(source, Mapping):
+        weights = source
+    else:
+        from vfijax.convert import torch_file
+
+        weights = torch_file.read(source)
+    weights = {key: np.asarray(value) for key, value in _unwrap(weights).items()}
+    found = {key: value.shape for key, value in weights.items()}
+    problems = _problems(official_shapes(config), found)
+    if problems:
+        raise ValueError(f"convert: the weights do not fit {name}: " + "; ".join(problems) + _better(name, found))
+    unsound = [key for key, value in weights.items() if not np.isfinite(value).all()]
+    if unsound:
+        raise ValueError(f"convert: NaN or infinite values in {_listed(unsound)}")
+
+    official = NAMES[config.architecture]
+
+    def pick(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        keys = tuple(entry.key for entry in path)
+        return jnp.asarray(from_official(keys[-1], weights[official(keys)]), leaf.dtype)
+
+    return ModelParams(jax.tree_util.tree_map_with_path(pick, shapes(config)), config)
+
+
+def official_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape, in PyTorch layout, of every entry in a published file of this network."""
+    official = NAMES[config.architecture]
+    table = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(shapes(config)):
+        keys = tuple(entry.key for entry in path)
+        table[official(keys)] = official_shape(keys[-1], leaf.shape)
+    return table
+
+
+def _published_config(name: str, changes: dict[str, Any]) -> ModelConfig:
+    config = config_for(name, **changes)
+    if config.architecture not in NAMES:
+        raise ValueError(f"convert: {name} has no published weights; models that have: {', '.join(CONVERTIBLE)}")
+    if hasattr(config, "rounding") and "rounding" not in changes:
+        config = config.replace(rounding="trunc")
+    return config
+
+
+def _unwrap(weights: Mapping[str, Any]) -> dict[str, Any]:
+    for wrapper in _WRAPPERS:
+        if isinstance(weights.get(wrapper), Mapping):
+            return _unwrap(weights[wrapper])
+    for prefix in _PREFIXES:
+        if weights and all(key.startswith(prefix) for key in weights):
+            return _unwrap({key.removeprefix(prefix): value for key, value in weights.items()})
+    return dict(weights)
+
+
+def _problems(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> list[str]:
+    missing = [key for key in wanted if key not in found]
+    left_over = [key for key in found if key not in wanted]
+    misshapen = [
+        f"{key} is {found[key]}, not {shape}" for key, shape in wanted.items() if found.get(key, shape) != shape
+    ]
+    kinds = {"missing": missing, "left over": left_over, "misshapen": misshapen}
+    return [f"{kind}: {_listed(keys)}" for kind, keys in kinds.items() if keys]
+
+
+def _listed(keys: list[str]) -> str:
+    more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
+    return ", ".join(keys[:_LISTED]) + more
+
+
+def _better(name: str, found: dict[str, tuple[int, ...]]) -> str:
+    """Which model the weights would fit, as the end of an error message."""
+    grids: tuple[dict[str, int], ...] = ({}, {"taps": 5, "dilation": 1}, {"taps": 11, "dilation": 2})
+    for other in CONVERTIBLE:
+        for changes in grids:
+            if official_shapes(config_for(other, **changes)) == found:
+                settings = "".join(f", {key}={value}" for key, value in changes.items())
+                return f". They are the weights of {other}{settings}"
+    return f". No model fits; `{name}` has {len(official_shapes(config_for(name)))} entries, these are {len(found)}"

@@ -1,0 +1,41 @@
+"""`.pth` files to NumPy. The only module that imports torch."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+
+def read(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    """The mapping in a `.pth` file, with tensors as NumPy arrays.
+
+    The file is loaded with `weights_only=True`: it can hold tensors and plain containers, and no code
+    of a file is ever run.
+
+    Raises:
+      ImportError: torch is not installed.
+      FileNotFoundError: there is no such file.
+      ValueError: the file is damaged, or holds more than weights.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"convert: no file {os.fspath(path)}")
+    try:
+        import torch
+    except ImportError:
+        raise ImportError(
+            "convert: reading .pth files needs PyTorch; install it with `pip install 'vfijax[convert]'`, "
+            "or pass a mapping of names to NumPy arrays"
+        ) from None
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for damaged and for unsafe files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"convert: {os.fspath(path)} cannot be read as a file of weights ({reason})") from None
+    if not isinstance(loaded, Mapping):
+        raise ValueError(f"convert: {os.fspath(path)} holds a {type(loaded).__name__}, not a table of weights")
+    return _to_numpy(loaded)
+
+
+def _to_numpy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _to_numpy(item) for name, item in value.items()}
+    return value.detach().float().numpy() if hasattr(value, "detach") else value

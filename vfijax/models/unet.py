@@ -1,0 +1,121 @@
+"""The kernel-estimation U-Net of AdaCoF and CDFI (AdaCoF, section 3; CDFI, section 3.2).
+
+Five encoder levels of three convolutions with 2x2 mean pooling between them; a decoder that doubles
+the size and adds the encoder level of that size; at half resolution several heads, each of which
+ends at full resolution. Every convolution is 3x3 with zero padding and bias, and is followed by a
+ReLU except for the last one of a head. The widths come from a table, so that the compressed
+networks are this code with other numbers.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vfijax.channels import Edge, Widths
+from vfijax.layers import Conv, mean_pool, upsample
+
+LEVELS = (1, 2, 3, 4, 5)
+DECODER = (5, 4, 3, 2)
+MEAN = (0.4631, 0.4352, 0.3990)  # of R, G, B in the training frames; subtracted, not scaled
+
+TAP_HEADS = ("weight1", "offset_y1", "offset_x1", "weight2", "offset_y2", "offset_x2")
+MASK_HEADS = ("occlusion", "blend")
+
+
+def unet_edges(heads: Sequence[str]) -> tuple[Edge, ...]:
+    """The layers of the network with the given heads, by channel space.
+
+    `level2` to `level5` are the sums of encoder and decoder: both sides write the same space.
+    """
+    chains = []
+    for level in LEVELS:
+        source = "pair" if level == 1 else f"level{level - 1}"
+        chains.append((f"conv{level}", [source, f"conv{level}_0", f"conv{level}_1", f"level{level}"]))
+    for level in DECODER:
+        source = "level5" if level == 5 else f"level{level + 1}"
+        names = [f"deconv{level}_{i}" for i in range(3)]
+        chains.append((f"deconv{level}", [source, *names]))
+        chains.append((f"up{level}", [names[-1], f"level{level}"]))
+    for head in heads:
+        end = "mask" if head in MASK_HEADS else "taps"
+        chains.append((head, ["level2", f"{head}_0", f"{head}_1", f"{head}_2", end]))
+    return tuple(
+        Edge(("unet", f"{block}_{i}"), (source,), target)
+        for block, spaces in chains
+        for i, (source, target) in enumerate(zip(spaces, spaces[1:], strict=False))
+    )
+
+
+def unet_widths(
+    encoder: Sequence[Sequence[int]],
+    decoder: Sequence[Sequence[int]],
+    heads: Mapping[str, Sequence[int]],
+) -> Widths:
+    """A width table from the output channels of the three convolutions per block.
+
+    Args:
+      encoder: levels 1 to 5; the last number of each is the width of the level.
+      decoder: levels 5 to 2.
+      heads: the three hidden convolutions of every head.
+    """
+    table = {}
+    for level, widths in zip(LEVELS, encoder, strict=True):
+        table |= dict(zip((f"conv{level}_0", f"conv{level}_1", f"level{level}"), widths, strict=True))
+    for level, widths in zip(DECODER, decoder, strict=True):
+        table |= {f"deconv{level}_{i}": width for i, width in enumerate(widths)}
+    for head, widths in heads.items():
+        table |= {f"{head}_{i}": width for i, width in enumerate(widths)}
+    return Widths.of(table)
+
+
+class UNet(nn.Module):
+    """From a pair of frames to the outputs of its heads.
+
+    Attributes:
+      widths: the width of every channel space, with `taps` and `mask`.
+      heads: names out of `TAP_HEADS` and `MASK_HEADS`.
+    """
+
+    widths: Widths
+    heads: tuple[str, ...]
+
+    @nn.compact
+    def __call__(self, f0: jax.Array, f1: jax.Array) -> tuple[list[jax.Array], dict[str, jax.Array]]:
+        """[B, H, W, 3] frames, H and W multiples of 32, to the five encoder levels and the heads.
+
+        Tap heads are [B, T, H, W], weights by softmax over the taps, offsets in pixels. Masks are
+        [B, H, W, 1] in (0, 1).
+        """
+        target = {edge.path[-1]: edge.output for edge in unet_edges(self.heads)}
+
+        def conv(name: str, x: jax.Array) -> jax.Array:
+            return Conv(self.widths[target[name]], name=name)(x)
+
+        def block(name: str, x: jax.Array) -> jax.Array:
+            for i in range(3):
+                x = nn.relu(conv(f"{name}_{i}", x))
+            return x
+
+        mean = jnp.asarray(MEAN, f0.dtype)
+        x = jnp.concatenate([f0 - mean, f1 - mean], axis=-1)
+        levels: list[jax.Array] = []
+        for level in LEVELS:
+            x = block(f"conv{level}", mean_pool(x) if levels else x)
+            levels.append(x)
+
+        x = mean_pool(x)
+        for level in DECODER:
+            x = upsample(block(f"deconv{level}", x), align_corners=True)
+            x = nn.relu(conv(f"up{level}_0", x)) + levels[level - 1]
+
+        outputs = {}
+        for head in self.heads:
+            out = conv(f"{head}_3", upsample(block(head, x), align_corners=True))
+            if head in MASK_HEADS:
+                outputs[head] = nn.sigmoid(out)
+                continue
+            out = nn.softmax(out, axis=-1) if head.startswith("weight") else out
+            outputs[head] = jnp.moveaxis(out, -1, 1)
+        return levels, outputs
