@@ -27,7 +27,9 @@ def check_pair(f0: Any, f1: Any) -> None:
         if min(frame.shape[-3:-1]) < 2:
             raise ValueError(f"interpolate: {name} is {frame.shape[-3]}x{frame.shape[-2]}; 2x2 is the least")
         if frame.dtype != jnp.uint8 and not jnp.issubdtype(frame.dtype, jnp.floating):
-            raise TypeError(f"interpolate: {name} is {frame.dtype}; give uint8 in [0, 255] or float in [0, 1]")
+            raise TypeError(
+                f"interpolate: {name} is {frame.dtype}; give uint8 in [0, 255] or float in [0, 1]"
+            )
     if f0.shape != f1.shape:
         raise ValueError(f"interpolate: f0 is {tuple(f0.shape)} but f1 is {tuple(f1.shape)}; they must agree")
     if f0.dtype != f1.dtype:

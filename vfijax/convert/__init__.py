@@ -49,7 +49,9 @@ def from_torch(name: str, source: str | os.PathLike[str] | Mapping[str, Any], **
     found = {key: value.shape for key, value in weights.items()}
     problems = _problems(official_shapes(config), found)
     if problems:
-        raise ValueError(f"convert: the weights do not fit {name}: " + "; ".join(problems) + _better(name, found))
+        raise ValueError(
+            f"convert: the weights do not fit {name}: " + "; ".join(problems) + _better(name, found)
+        )
     unsound = [key for key, value in weights.items() if not np.isfinite(value).all()]
     if unsound:
         raise ValueError(f"convert: NaN or infinite values in {_listed(unsound)}")
@@ -76,7 +78,9 @@ def official_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 def _published_config(name: str, changes: dict[str, Any]) -> ModelConfig:
     config = config_for(name, **changes)
     if config.architecture not in NAMES:
-        raise ValueError(f"convert: {name} has no published weights; models that have: {', '.join(CONVERTIBLE)}")
+        raise ValueError(
+            f"convert: {name} has no published weights; models that have: {', '.join(CONVERTIBLE)}"
+        )
     if hasattr(config, "rounding") and "rounding" not in changes:
         config = config.replace(rounding="trunc")
     return config
@@ -96,7 +100,9 @@ def _problems(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ..
     missing = [key for key in wanted if key not in found]
     left_over = [key for key in found if key not in wanted]
     misshapen = [
-        f"{key} is {found[key]}, not {shape}" for key, shape in wanted.items() if found.get(key, shape) != shape
+        f"{key} is {found[key]}, not {shape}"
+        for key, shape in wanted.items()
+        if found.get(key, shape) != shape
     ]
     kinds = {"missing": missing, "left over": left_over, "misshapen": misshapen}
     return [f"{kind}: {_listed(keys)}" for kind, keys in kinds.items() if keys]

@@ -46,9 +46,7 @@ class AdaCoFConfig(ModelConfig):
 
     def graph(self) -> ChannelGraph:
         fixed = {"pair": 6, "taps": self.taps**2, "mask": 1}
-        return ChannelGraph(
-            widths={**self.widths, **fixed}, edges=unet_edges(HEADS), fixed=frozenset(fixed)
-        )
+        return ChannelGraph(widths={**self.widths, **fixed}, edges=unet_edges(HEADS), fixed=frozenset(fixed))
 
 
 class AdaCoF(nn.Module):

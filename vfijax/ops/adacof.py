@@ -133,7 +133,8 @@ def reference(
     flat = image.reshape(batch, height * width, channels).astype(accumulate)
     each_image = jnp.arange(batch)[:, None, None, None]
     sample = sum(
-        share[..., None] * flat[each_image, index] for index, share in zip(at.indices, at.weights, strict=True)
+        share[..., None] * flat[each_image, index]
+        for index, share in zip(at.indices, at.weights, strict=True)
     )
     return jnp.einsum("bthw,bthwc->bhwc", weight.astype(accumulate), sample).astype(image.dtype)
 
@@ -164,7 +165,13 @@ def _adacof(
 
 
 def _adacof_forward(
-    image: Any, weight: Any, offset_y: Any, offset_x: Any, dilation: int, rounding: Rounding, implementation: str
+    image: Any,
+    weight: Any,
+    offset_y: Any,
+    offset_x: Any,
+    dilation: int,
+    rounding: Rounding,
+    implementation: str,
 ) -> tuple[jax.Array, Any]:
     arrays = (image.value, weight.value, offset_y.value, offset_x.value)
     # An empty tuple or None, so that a pytree can carry the flag: the image is often plain data.
@@ -191,7 +198,13 @@ _adacof.defvjp(_adacof_forward, _adacof_backward, symbolic_zeros=True)
 
 
 def _xla_forward(
-    image: jax.Array, weight: jax.Array, offset_y: jax.Array, offset_x: jax.Array, *, dilation: int, rounding: Rounding
+    image: jax.Array,
+    weight: jax.Array,
+    offset_y: jax.Array,
+    offset_x: jax.Array,
+    *,
+    dilation: int,
+    rounding: Rounding,
 ) -> jax.Array:
     batch, taps, height, width = weight.shape
     accumulate = jnp.result_type(image, weight, offset_y, offset_x, jnp.float32)
@@ -252,7 +265,10 @@ def _xla_backward(
         ]
         return d_image, *d_fields
 
-    start = (jnp.zeros_like(flat) if image_grad else None, *(jnp.zeros_like(f) for f in (weight, offset_y, offset_x)))
+    start = (
+        jnp.zeros_like(flat) if image_grad else None,
+        *(jnp.zeros_like(f) for f in (weight, offset_y, offset_x)),
+    )
     d_image, *d_fields = lax.fori_loop(0, weight.shape[1], add, start)
     d_image = d_image.reshape(image.shape).astype(image.dtype) if image_grad else None
     return d_image, *d_fields

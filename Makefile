@@ -1,0 +1,34 @@
+# Two commands to begin with: `make demo` and `make test`. Every target sets up what it needs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+JOBS ?= 2
+
+.PHONY: demo test test-next lint bench clean
+
+demo: .venv/ready
+	$(BIN)/python -m train.demo --out demo
+
+test: .venv/ready
+	$(BIN)/python -m pytest -n $(JOBS) -q
+
+# Imports, ops, kernels and one narrow model on the newest jax, where a newer Python is found.
+test-next:
+	@PYTHON=$(PYTHON) bash scripts/test_next.sh
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/ready
+	$(BIN)/python -m benchmarks.run
+
+clean:
+	rm -rf .venv .venv-next
+
+.venv/ready: requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
