@@ -44,6 +44,9 @@ class Widths(Mapping[str, int]):
         return Widths.of({**self, **changes})
 
 
+NO_WIDTHS = Widths()
+
+
 @dataclass(frozen=True)
 class Edge:
     """One layer with weights: which spaces it reads (in concatenation order) and which it writes."""

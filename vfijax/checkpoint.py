@@ -33,7 +33,9 @@ def config_from_json(stored: dict[str, Any]) -> ModelConfig:
     architecture = stored.pop("architecture", None)
     if architecture not in ARCHITECTURES:
         raise CheckpointError(f"architecture {architecture!r} is unknown (known: {', '.join(ARCHITECTURES)})")
-    fields = {name: Widths.of(value) if isinstance(value, dict) else value for name, value in stored.items()}
+    fields: dict[str, Any] = {
+        name: Widths.of(value) if isinstance(value, dict) else value for name, value in stored.items()
+    }
     try:
         return ARCHITECTURES[architecture](**fields)
     except TypeError as error:

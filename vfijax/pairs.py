@@ -22,16 +22,14 @@ def check_pair(f0: Any, f1: Any) -> None:
             raise TypeError(f"interpolate: {name} is {type(frame).__name__}; give a NumPy or JAX array")
         if len(frame.shape) not in (3, 4) or frame.shape[-1] != 3:
             raise ValueError(
-                f"interpolate: {name} has shape {tuple(frame.shape)}; give [H, W, 3] or [B, H, W, 3] RGB frames"
+                f"interpolate: {name} has shape {tuple(frame.shape)}; RGB [H, W, 3] or [B, H, W, 3] is needed"
             )
         if min(frame.shape[-3:-1]) < 2:
             raise ValueError(f"interpolate: {name} is {frame.shape[-3]}x{frame.shape[-2]}; 2x2 is the least")
         if frame.dtype != jnp.uint8 and not jnp.issubdtype(frame.dtype, jnp.floating):
-            raise TypeError(
-                f"interpolate: {name} is {frame.dtype}; give uint8 in [0, 255] or float in [0, 1]"
-            )
+            raise TypeError(f"interpolate: {name} is {frame.dtype}; give uint8 (0 to 255) or float (0 to 1)")
     if f0.shape != f1.shape:
-        raise ValueError(f"interpolate: f0 is {tuple(f0.shape)} but f1 is {tuple(f1.shape)}; they must agree")
+        raise ValueError(f"interpolate: f0 is {tuple(f0.shape)} but f1 {tuple(f1.shape)}; they must agree")
     if f0.dtype != f1.dtype:
         raise TypeError(f"interpolate: f0 is {f0.dtype} but f1 is {f1.dtype}; they must agree")
     for name, frame in (("f0", f0), ("f1", f1)):

@@ -49,9 +49,8 @@ def from_torch(name: str, source: str | os.PathLike[str] | Mapping[str, Any], **
     found = {key: value.shape for key, value in weights.items()}
     problems = _problems(official_shapes(config), found)
     if problems:
-        raise ValueError(
-            f"convert: the weights do not fit {name}: " + "; ".join(problems) + _better(name, found)
-        )
+        advice = _better(name, found)
+        raise ValueError(f"convert: the weights do not fit {name}: {'; '.join(problems)}. {advice}")
     unsound = [key for key, value in weights.items() if not np.isfinite(value).all()]
     if unsound:
         raise ValueError(f"convert: NaN or infinite values in {_listed(unsound)}")
@@ -78,9 +77,7 @@ def official_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 def _published_config(name: str, changes: dict[str, Any]) -> ModelConfig:
     config = config_for(name, **changes)
     if config.architecture not in NAMES:
-        raise ValueError(
-            f"convert: {name} has no published weights; models that have: {', '.join(CONVERTIBLE)}"
-        )
+        raise ValueError(f"convert: {name} has no published weights; those of {', '.join(CONVERTIBLE)} exist")
     if hasattr(config, "rounding") and "rounding" not in changes:
         config = config.replace(rounding="trunc")
     return config
@@ -99,11 +96,8 @@ def _unwrap(weights: Mapping[str, Any]) -> dict[str, Any]:
 def _problems(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> list[str]:
     missing = [key for key in wanted if key not in found]
     left_over = [key for key in found if key not in wanted]
-    misshapen = [
-        f"{key} is {found[key]}, not {shape}"
-        for key, shape in wanted.items()
-        if found.get(key, shape) != shape
-    ]
+    wrong = [key for key, shape in wanted.items() if found.get(key, shape) != shape]
+    misshapen = [f"{key} is {found[key]}, not {wanted[key]}" for key in wrong]
     kinds = {"missing": missing, "left over": left_over, "misshapen": misshapen}
     return [f"{kind}: {_listed(keys)}" for kind, keys in kinds.items() if keys]
 
@@ -114,11 +108,12 @@ def _listed(keys: list[str]) -> str:
 
 
 def _better(name: str, found: dict[str, tuple[int, ...]]) -> str:
-    """Which model the weights would fit, as the end of an error message."""
+    """A sentence that says which model the weights would fit."""
     grids: tuple[dict[str, int], ...] = ({}, {"taps": 5, "dilation": 1}, {"taps": 11, "dilation": 2})
     for other in CONVERTIBLE:
         for changes in grids:
             if official_shapes(config_for(other, **changes)) == found:
                 settings = "".join(f", {key}={value}" for key, value in changes.items())
-                return f". They are the weights of {other}{settings}"
-    return f". No model fits; `{name}` has {len(official_shapes(config_for(name)))} entries, these are {len(found)}"
+                return f"They are the weights of {other}{settings}"
+    wanted = len(official_shapes(config_for(name)))
+    return f"No model fits; {name} has {wanted} entries, these are {len(found)}"

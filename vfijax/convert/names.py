@@ -21,9 +21,12 @@ _LEAF = {"kernel": "weight", "bias": "bias", "slope": "weight"}
 
 
 def adacof_family(path: Path) -> str:
-    """The name in an AdaCoF or CDFI file: ("unet", "conv1_0", "kernel") is get_kernel.moduleConv1.0.weight."""
+    """The name in a file of AdaCoF or CDFI.
+
+    For example ("unet", "conv1_0", "kernel") is `get_kernel.moduleConv1.0.weight`.
+    """
     part, layer, *inner, leaf = path
-    name = {"unet": _unet, "features": _features, "synthesis": _gridnet}[part](layer, *inner)
+    name = _gridnet(layer, *inner) if part == "synthesis" else _PARTS[part](layer)
     return f"{name}.{_LEAF[leaf]}"
 
 
@@ -49,4 +52,7 @@ def _gridnet(block: str, layer: str) -> str:
     return f"context_synthesis.{block}.f.{first + 2 * int(index) + (kind == 'conv')}"
 
 
+_PARTS = {"unet": _unet, "features": _features}
+
+# architecture: from one of our paths to the official name
 NAMES = {"adacof": adacof_family, "cdfi": adacof_family}

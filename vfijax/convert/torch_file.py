@@ -29,13 +29,9 @@ def read(path: str | os.PathLike[str]) -> Mapping[str, Any]:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged and for unsafe files
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"convert: {os.fspath(path)} cannot be read as a file of weights ({reason})"
-        ) from None
+        raise ValueError(f"convert: {os.fspath(path)} is not readable as weights ({reason})") from None
     if not isinstance(loaded, Mapping):
-        raise ValueError(
-            f"convert: {os.fspath(path)} holds a {type(loaded).__name__}, not a table of weights"
-        )
+        raise ValueError(f"convert: {os.fspath(path)} is a {type(loaded).__name__}, not a table of weights")
     return _to_numpy(loaded)
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 
-from vfijax.channels import ChannelGraph, Widths
+from vfijax.channels import NO_WIDTHS, ChannelGraph, Widths
 from vfijax.models.base import ModelConfig
 from vfijax.models.unet import TAP_HEADS, UNet, unet_edges, unet_widths
 from vfijax.ops.adacof import Taps, adacof
@@ -32,7 +32,7 @@ class AdaCoFConfig(ModelConfig):
       widths: the output channels of every layer.
     """
 
-    widths: Widths = Widths()
+    widths: Widths = NO_WIDTHS
     taps: int = 5
     dilation: int = 1
     rounding: Rounding = "floor"

@@ -44,9 +44,8 @@ class ModelConfig:
         known = {f.name for f in dataclasses.fields(self)} - {"name"}
         unknown = sorted(set(changes) - known)
         if unknown:
-            raise ValueError(
-                f"{self.name}: no config field {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
-            )
+            fields = ", ".join(sorted(known)) or "none"
+            raise ValueError(f"{self.name}: no config field {', '.join(unknown)}; it has {fields}")
         return dataclasses.replace(self, **changes)
 
 

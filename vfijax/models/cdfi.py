@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfijax.channels import ChannelGraph, Edge, Widths
+from vfijax.channels import NO_WIDTHS, ChannelGraph, Edge, Widths
 from vfijax.layers import Conv, pad_edges, resize
 from vfijax.models.adacof import COMPRESSED, tap_fields
 from vfijax.models.base import ModelConfig
@@ -43,7 +43,7 @@ class CDFIConfig(ModelConfig):
       path_selection: with the occlusion and the blend mask; else the synthesised frame is the result.
     """
 
-    widths: Widths = Widths()
+    widths: Widths = NO_WIDTHS
     taps: int = 11
     dilation: int = 2
     rounding: Rounding = "floor"
@@ -63,7 +63,7 @@ class CDFIConfig(ModelConfig):
     def graph(self) -> ChannelGraph:
         fixed = {"pair": 6, "taps": self.taps**2, "mask": 1, "rgb": 3}
         filters: tuple[Edge, ...] = ()
-        maps = [(f"level{i}",) for i in LEVELS]
+        maps: list[tuple[str, ...]] = [(f"level{i}",) for i in LEVELS]
         if self.features == "filtered":
             filters = tuple(Edge(("features", f"level{i}"), (f"level{i}",), f"feature{i}") for i in LEVELS)
             maps = [(f"feature{i}",) * 2 for i in LEVELS]
@@ -91,9 +91,10 @@ class CDFI(nn.Module):
         taps = (tap_fields(heads, 1), tap_fields(heads, 2))
         pad = (config.taps - 1) * config.dilation // 2
         frames = [pad_edges(f, pad) for f in (f0, f1)]
+        height, width = frames[0].shape[1:3]
         if config.features == "filtered":
             levels = Filters(widths, name="features")(levels)
-        maps = [resize(level, frames[0].shape[1:3]) for level in levels]
+        maps = [resize(level, (height, width)) for level in levels]
 
         # Frame and features share the taps: one pass samples them all.
         first = self.warp([frames[0], *maps], taps[0])

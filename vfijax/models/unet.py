@@ -8,6 +8,7 @@ networks are this code with other numbers.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import flax.linen as nn
 import jax
@@ -44,7 +45,7 @@ def unet_edges(heads: Sequence[str]) -> tuple[Edge, ...]:
     return tuple(
         Edge(("unet", f"{block}_{i}"), (source,), target)
         for block, spaces in chains
-        for i, (source, target) in enumerate(zip(spaces, spaces[1:], strict=False))
+        for i, (source, target) in enumerate(pairwise(spaces))
     )
 
 
@@ -60,7 +61,7 @@ def unet_widths(
       decoder: levels 5 to 2.
       heads: the three hidden convolutions of every head.
     """
-    table = {}
+    table: dict[str, int] = {}
     for level, widths in zip(LEVELS, encoder, strict=True):
         table |= dict(zip((f"conv{level}_0", f"conv{level}_1", f"level{level}"), widths, strict=True))
     for level, widths in zip(DECODER, decoder, strict=True):

@@ -132,10 +132,8 @@ def reference(
     )
     flat = image.reshape(batch, height * width, channels).astype(accumulate)
     each_image = jnp.arange(batch)[:, None, None, None]
-    sample = sum(
-        share[..., None] * flat[each_image, index]
-        for index, share in zip(at.indices, at.weights, strict=True)
-    )
+    four = zip(at.indices, at.weights, strict=True)
+    sample = sum(share[..., None] * flat[each_image, index] for index, share in four)
     return jnp.einsum("bthw,bthwc->bhwc", weight.astype(accumulate), sample).astype(image.dtype)
 
 
@@ -145,9 +143,11 @@ def reference(
 def _table(direction: str, **static: Any) -> dict[str, Callable[..., Any]]:
     from pallas_kernels import adacof as kernel
 
-    functions = {"xla": {"forward": _xla_forward, "backward": _xla_backward}[direction]}
-    functions["pallas"] = getattr(kernel, direction)
-    return {name: partial(function, **static) for name, function in functions.items()}
+    functions: dict[str, dict[str, Callable[..., Any]]] = {
+        "forward": {"xla": _xla_forward, "pallas": kernel.forward},
+        "backward": {"xla": _xla_backward, "pallas": kernel.backward},
+    }
+    return {name: partial(function, **static) for name, function in functions[direction].items()}
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
@@ -265,11 +265,9 @@ def _xla_backward(
         ]
         return d_image, *d_fields
 
-    start = (
-        jnp.zeros_like(flat) if image_grad else None,
-        *(jnp.zeros_like(f) for f in (weight, offset_y, offset_x)),
-    )
-    d_image, *d_fields = lax.fori_loop(0, weight.shape[1], add, start)
+    start = [jnp.zeros_like(f) for f in (weight, offset_y, offset_x)]
+    first = jnp.zeros_like(flat) if image_grad else None
+    d_image, *d_fields = lax.fori_loop(0, weight.shape[1], add, (first, *start))
     d_image = d_image.reshape(image.shape).astype(image.dtype) if image_grad else None
     return d_image, *d_fields
 
@@ -281,7 +279,7 @@ def _tap_reader(
     batch, _, height, width = fields[0].shape
     origin = jnp.asarray(tap_origin(image, fields[0], dilation), jnp.int32)
     iota = partial(lax.broadcasted_iota, jnp.int32, (batch, height, width))
-    size = image.shape[1:3]
+    size = (image.shape[1], image.shape[2])
 
     def read(t: jax.Array) -> tuple[jax.Array, Corners]:
         weight, offset_y, offset_x = (lax.dynamic_index_in_dim(f, t, 1, False).astype(dtype) for f in fields)

@@ -19,9 +19,8 @@ def check_implementation(implementation: str) -> None:
     if implementation not in IMPLEMENTATIONS:
         near = difflib.get_close_matches(str(implementation), IMPLEMENTATIONS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(
-            f"unknown implementation {implementation!r}{hint} (known: {', '.join(IMPLEMENTATIONS)})"
-        )
+        known = ", ".join(IMPLEMENTATIONS)
+        raise ValueError(f"unknown implementation {implementation!r}{hint} (known: {known})")
 
 
 def run(table: Mapping[str, Callable[..., Any]], implementation: str, *arrays: Any) -> Any:
