@@ -11,6 +11,7 @@ import numpy as np
 from datasets.sources import Source
 from datasets.transforms import TrainingTriplet, centre_crop
 
+ENDLESS = 2**50  # items; grain's own endless repeat cannot be counted any more once it is batched
 ROLES = ("first", "middle", "last")  # of the frames of a triplet; the middle one is the target
 
 
@@ -38,8 +39,8 @@ def training_batches(
     Yields:
       `first`, `middle` and `last`, each uint8 [batch, crop, crop, 3].
     """
-    triplets = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(TrainingTriplet(crop))
-    batches = triplets.batch(batch).map(as_batch)[start:]
+    items = grain.MapDataset.source(source).seed(seed).shuffle().repeat(ENDLESS // len(source))
+    batches = items.random_map(TrainingTriplet(crop)).batch(batch).map(as_batch)[start:]
     reading = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     return iter(batches.to_iter_dataset(reading))
 

@@ -39,9 +39,9 @@ def pixel_tile(number: Any, pixels: int, height: int, width: int) -> Tile:
 def loop(count: int, body: Callable[[Any, Any], Any], carry: Any, *, unroll: int) -> Any:
     """`for i in range(count): carry = body(i, carry)`, unrolled by `unroll`.
 
-    The backend has no unrolled loops of its own, and neither `//` nor `%` on a traced loop index
-    lowers: nest two loops where a flat index would have to be taken apart. Fewer than two full turns
-    unroll completely, and then `i` is a Python integer.
+    The backend has no unrolled loops of its own, and `%` on a traced loop index may not lower: nest two
+    loops where a flat index would have to be taken apart. Fewer than two full turns unroll completely,
+    and then `i` is a Python integer.
     """
     turns = count // unroll if count >= 2 * unroll else 0
 

@@ -6,21 +6,24 @@ python -m train.main --out runs/mine --resume
 """
 
 import argparse
+import dataclasses
 import difflib
 import os
 import signal
 import sys
+import typing
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import tyro
+from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
 from train import rundir
 from train.config import TrainConfig, TrainError
 from train.loop import run
 from train.presets import PRESETS
-from vfijax.models import MODELS
+from vfijax.models import MODELS, ModelConfig
 
 RUNS = Path("runs")
 
@@ -65,9 +68,9 @@ def parse(arguments: Sequence[str]) -> tuple[TrainConfig, Path, bool]:
         default = choose(first.model, first.preset)
         numbered = rundir.newest if first.resume else rundir.new
         out = Path(first.out or numbered(RUNS, default.net.name))
-    config = tyro.cli(
-        TrainConfig, default=default, args=rest, prog="python -m train.main", description=_about(default)
-    )
+    program, about = "python -m train.main", _about(default)
+    with _FLAGS:
+        config = tyro.cli(TrainConfig, default=default, args=rest, prog=program, description=about)
     return config, out, first.resume
 
 
@@ -87,6 +90,21 @@ def choose(model: str | None, preset: str | None) -> TrainConfig:
         raise TrainError(f"no {kind} {name!r}{_near(name, PRESETS)} (presets: {', '.join(PRESETS)})")
     found = PRESETS[name]
     return replace(found, net=MODELS[model]) if model else found
+
+
+_FLAGS = ConstructorRegistry()
+
+
+@_FLAGS.struct_rule
+def _net_flags(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """The flags of a network: the fields of its config, but for its name and its table of widths."""
+    net = info.default
+    if not isinstance(net, ModelConfig):
+        return None
+    types = typing.get_type_hints(type(net))
+    names = [f.name for f in dataclasses.fields(net) if f.name not in ("name", "widths")]
+    fields = tuple(StructFieldSpec(name, types[name], getattr(net, name)) for name in names)
+    return StructConstructorSpec(instantiate=net.replace, fields=fields)
 
 
 def _near(name: str, names: Iterable[str]) -> str:

@@ -36,7 +36,7 @@ def loss(
 
 
 def train_step(
-    state: TrainState, batch: Batch, *, losses: LossWeights, optim: OptimConfig, reference_grads: bool = False
+    state: TrainState, batch: Batch, *, losses: LossWeights, optim: OptimConfig, reference_grads: bool
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """The state after one optimizer step, and scalars: `loss`, its terms, `grad_norm`, `learning_rate`."""
     objective = jax.value_and_grad(loss, has_aux=True)

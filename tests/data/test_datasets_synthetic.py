@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import skimage.data
@@ -43,28 +45,20 @@ def test_frames_are_drawn_each_at_its_own_time(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_motion_backwards_in_time_swaps_first_and_last_and_keeps_the_middle(seed):
     layers = some_scene(seed)
-    signs = {"velocity": -1, "spin": -1, "growth": -1}
-    reversed_layers = [
-        type(layer)(
-            **{
-                name: (-value[0], -value[1])
-                if name == "velocity"
-                else signs.get(name, 1) * value
-                if name in signs
-                else value
-                for name, value in vars(layer).items()
-            }
+    backwards = [
+        replace(
+            layer, velocity=(-layer.velocity[0], -layer.velocity[1]), spin=-layer.spin, growth=-layer.growth
         )
         for layer in layers
     ]
     for time in TIMES:
-        np.testing.assert_array_equal(draw(reversed_layers, SIZE, time), draw(layers, SIZE, -time))
+        np.testing.assert_array_equal(draw(backwards, SIZE, time), draw(layers, SIZE, -time))
 
 
 def test_a_whole_pixel_shift_moves_the_picture_exactly():
     background = some_scene(0)[0]
-    still = {"spin": 0.0, "growth": 0.0, "angle": 0.0, "log_scale": 0.0, "velocity": (4.0, -6.0)}
-    first, middle, last = (draw([type(background)(**vars(background) | still)], SIZE, t) for t in TIMES)
+    shifting = replace(background, velocity=(4.0, -6.0), spin=0.0, growth=0.0, angle=0.0, log_scale=0.0)
+    first, middle, last = (draw([shifting], SIZE, time) for time in TIMES)
     np.testing.assert_array_equal(middle[2:, :-3], first[:-2, 3:])
     np.testing.assert_array_equal(last[2:, :-3], middle[:-2, 3:])
 

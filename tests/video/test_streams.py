@@ -77,6 +77,26 @@ def test_an_untagged_clip_gets_a_full_description(make_clip):
     assert info.color == Color(BT601, LIMITED)
 
 
+@pytest.mark.parametrize(("height", "matrix"), [(48, BT601), (720, BT709)])
+def test_untagged_colours_are_decoded_with_the_assumed_matrix(make_clip, height, matrix):
+    path = make_clip(tagged=False, height=height, matrix=matrix, pixels="yuv444p", crf=0, frames=1)
+    _, frames = read(path)
+    assert np.abs(frames[0].image.astype(int) - make_picture(0, height)).mean() < 1
+
+
+def test_untagged_grey_is_read_over_the_full_range(make_clip):
+    path = make_clip(name="a.mkv", codec="ffv1", pixels="gray", tagged=False, range=2, frames=1)
+    _, frames = read(path)
+    luma = make_picture(0) @ [0.299, 0.587, 0.114]
+    assert np.abs(frames[0].image[..., 0] - luma).mean() < 1
+
+
+def test_rgb_video_is_read_as_it_is(make_clip):
+    info, frames = read(make_clip(name="a.mkv", codec="ffv1", pixels="bgr0", tagged=False, frames=1))
+    assert np.array_equal(frames[0].image, make_picture(0))
+    assert info.color == Color(BT601, LIMITED)
+
+
 def test_grey_video_is_read_as_neutral_rgb(make_clip):
     _, frames = read(make_clip(pixels="gray", frames=2))
     image = frames[0].image

@@ -145,7 +145,7 @@ def _score_set(
 
 
 def _score_video(session: Session, video: Path, models: dict[str, ModelParams]) -> None:
-    curves = {}
+    curves, baseline = {}, {}
     for model, params in models.items():
         with _progress(f"{video.name}, {model}") as progress:
             report = score_video(
@@ -159,8 +159,9 @@ def _score_video(session: Session, video: Path, models: dict[str, ModelParams]) 
         session.console.print(_rows(f"{video.name}, {model}", report))
         frames = [row.about["frame"] for row in report.rows]
         curves[model] = frames, [row.scores["psnr"] for row in report.rows]
-        curves["blend"] = frames, [row.scores["blend_psnr"] for row in report.rows]
+        baseline["blend"] = frames, [row.scores["blend_psnr"] for row in report.rows]
     if session.folder is not None:
+        curves = {**baseline, **curves}
         picture = line_chart(curves, title=video.name, x_label="predicted frame", y_label="PSNR in dB")
         write_image(session.folder / f"{_file_name(video.stem, 'psnr')}.png", picture)
     else:
@@ -171,10 +172,11 @@ def _score_video(session: Session, video: Path, models: dict[str, ModelParams]) 
 
 def _summary(results: list[tuple[str, str, Report]]) -> Table:
     table = _table("Mean over frames", ["data", "model", "frames"], results[0][2])
+    models = {model for _, model, _ in results}
     for data, model, report in results:
         table.add_row(data, model, str(len(report.rows)), *_cells(report.means))
         baseline = {k.removeprefix("blend_"): v for k, v in report.means.items() if k.startswith("blend_")}
-        if baseline and model != "blend":
+        if baseline and "blend" not in models:
             table.add_row(data, "(blend)", str(len(report.rows)), *_cells(baseline))
     return table
 
@@ -184,7 +186,7 @@ def _rows(title: str, report: Report) -> Table:
     if len(shown) > ROWS_SHOWN:
         shown = report.worst(ROWS_SHOWN // 2)
         title = f"{title}: the {len(shown)} worst of {len(report.rows)} frames"
-    baseline = "blend_psnr" in report.means
+    baseline = "blend_psnr" in report.means and report.config.architecture != "blend"
     table = _table(title, ["frame"], report)
     if baseline:
         table.add_column("blend PSNR", justify="right")

@@ -36,7 +36,7 @@ def from_torch(name: str, source: str | os.PathLike[str] | Mapping[str, Any], **
     Raises:
       ValueError: entries are missing, left over, misshapen or not finite (all are listed, with the
         model whose table would fit), the file is damaged, or the model is unknown.
-      FileNotFoundError, ImportError: see `torch_file.read`.
+      FileNotFoundError: there is no such file.
     """
     config = _published_config(name, changes)
     if isinstance(source, Mapping):

@@ -12,16 +12,15 @@ def read(path: str | os.PathLike[str]) -> Mapping[str, Any]:
     of a file is ever run.
 
     Raises:
-      ImportError: torch is not installed.
       FileNotFoundError: there is no such file.
-      ValueError: the file is damaged, or holds more than weights.
+      ValueError: torch is not installed, the file is damaged, or it holds more than weights.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"convert: no file {os.fspath(path)}")
     try:
         import torch
     except ImportError:
-        raise ImportError(
+        raise ValueError(
             "convert: reading .pth files needs PyTorch; install it with `pip install 'vfijax[convert]'`, "
             "or pass a mapping of names to NumPy arrays"
         ) from None

@@ -6,7 +6,9 @@ from vfijax.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key
 from vfijax.media.folders import ImageFolderReader, ImageFolderWriter
 from vfijax.media.images import read_image, write_image
 from vfijax.media.layouts import Triplet, find_clips, find_images, find_triplets
-from vfijax.media.video import CODECS, Frame, VideoInfo, VideoReader, VideoWriter, upright
+from vfijax.media.video import Frame, VideoInfo, upright
+from vfijax.media.video_reader import VideoReader
+from vfijax.media.video_writer import CODECS, VideoWriter
 
 __all__ = [
     "CODECS",

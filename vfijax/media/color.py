@@ -82,8 +82,7 @@ class ToRGB:
         )
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        self._graph.push(frame)
-        return self._graph.pull().to_ndarray()
+        return _through(self._graph, frame).to_ndarray()
 
 
 class FromRGB:
@@ -98,8 +97,14 @@ class FromRGB:
         )
 
     def __call__(self, image: np.ndarray) -> av.VideoFrame:
-        self._graph.push(av.VideoFrame.from_ndarray(image, format="rgb24"))
-        return self._graph.pull()
+        return _through(self._graph, av.VideoFrame.from_ndarray(image, format="rgb24"))
+
+
+def _through(graph: Graph, frame: av.VideoFrame) -> av.VideoFrame:
+    graph.push(frame)
+    converted = graph.pull()
+    assert isinstance(converted, av.VideoFrame)  # PyAV's type allows audio
+    return converted
 
 
 def _size(width: int, height: int) -> str:

@@ -67,7 +67,10 @@ class ImageFolderWriter:
         if self.target.exists() and (not self.target.is_dir() or any(self.target.iterdir())):
             raise MediaError(f"{self.target}: exists and is no empty folder; give another name or remove it")
         self._partial = partial_name(self.target.absolute())
-        self._partial.mkdir()
+        try:
+            self._partial.mkdir()
+        except OSError as error:
+            raise unwritable(self.target, error) from error
         self._count = 0
 
     def __enter__(self) -> Self:

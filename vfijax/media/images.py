@@ -3,6 +3,7 @@
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -10,7 +11,11 @@ from PIL import Image, ImageOps
 from vfijax.media.errors import MediaError
 from vfijax.media.files import IMAGE_SUFFIXES, partial_name, unwritable
 
-_OPTIONS = {".webp": {"lossless": True}, ".jpg": {"quality": 95}, ".jpeg": {"quality": 95}}
+_OPTIONS: dict[str, dict[str, Any]] = {
+    ".webp": {"lossless": True},
+    ".jpg": {"quality": 95},
+    ".jpeg": {"quality": 95},
+}
 
 
 def read_image(path: str | os.PathLike[str]) -> np.ndarray:
@@ -44,7 +49,7 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
         raise MediaError(f"{path}: has floating-point samples; convert it to 8 or 16 bits first")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        if image.getextrema()[3] != (255, 255):
+        if np.asarray(image)[..., 3].min() < 255:
             raise MediaError(
                 f"{path}: has an alpha channel with transparent pixels, which cannot be kept; "
                 "flatten it onto a background first"
@@ -52,7 +57,7 @@ def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
     return image.convert("RGB")
 
 
-def write_image(path: str | os.PathLike[str], image: np.ndarray, **options: object) -> None:
+def write_image(path: str | os.PathLike[str], image: np.ndarray, **options: Any) -> None:
     """Writes uint8 [H, W, 3] RGB (or [H, W] grey) in the format of the suffix; WebP is lossless.
 
     The file appears under its name only when it is complete.

@@ -15,6 +15,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INK, FAINT, GRID = "#222222", "#666666", "#E4E4E4"
 OVERSAMPLE = 2  # drawn larger and reduced, which smooths the lines
+LONGEST_NAME = 32  # letters in the legend
 MOST_DOTS = 60  # points of a series that are few enough to be marked
 
 
@@ -129,6 +130,8 @@ class _Chart:
     def _legend(self, right: float, baseline: float) -> None:
         unit = OVERSAMPLE
         for i, name in reversed(list(enumerate(self.curves))):
+            if len(name) > LONGEST_NAME:
+                name = f"...{name[-LONGEST_NAME:]}"  # models may be paths, whose end tells most
             right -= self.pen.textlength(name, self.small)
             self.pen.text((right, baseline), name, INK, self.small, anchor="ls")
             self.pen.line(

@@ -1,7 +1,6 @@
 """A model on triplets, benchmark sets or a video, by the published protocols.
 
-    report = score_triplets(vfijax.load(checkpoint), find_set(directory))
-    report.means["psnr"]
+`score_triplets(params, find_set(directory)).means` is what papers report.
 """
 
 from vfijax.scoring.pictures import error_picture, sheet

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vfijax.media import MediaError
 from vfijax.metrics import SSIM_WINDOW, mean_absolute_error, psnr, rmse, ssim
-from vfijax.pairs import interpolate, to_float, to_uint8
+from vfijax.pairs import interpolate, to_float
 from vfijax.params import ModelParams
 
 MEASURES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
@@ -37,6 +38,14 @@ class Protocol:
     eight_bit: bool
     measures: tuple[str, ...]
     least: int
+
+    def check_size(self, place: object, height: int, width: int) -> None:
+        """Raises MediaError, naming the place, for frames that are too small."""
+        if min(height, width) < self.least:
+            raise MediaError(
+                f"{place}: frames of {width}x{height} are too small to score; "
+                f"give {self.least}x{self.least} or more"
+            )
 
 
 PROTOCOLS = {
@@ -84,20 +93,32 @@ def measure(prediction: jax.Array, truth: np.ndarray, protocol: Protocol, name: 
     Raises:
       ValueError: the prediction holds NaN or infinite values.
     """
-    scores, finite = jax.device_get(_measure(prediction, truth, protocol))
-    if not finite:
+    if not bool(jnp.isfinite(prediction).all()):
         raise ValueError(
             f"{name}: the predicted frame holds NaN or infinite values; the model's parameters are "
             "damaged, or its training diverged"
         )
-    return {measure: float(score) for measure, score in scores.items()}
+    scored = _divided(eight_bit(prediction)) if protocol.eight_bit else prediction
+    scores = jax.device_get(_scores(scored, _divided(truth), protocol.measures))
+    return {measure: float(scores[measure]) for measure in protocol.measures}
 
 
-@partial(jax.jit, static_argnames="protocol")
-def _measure(
-    prediction: jax.Array, truth: jax.Array, protocol: Protocol
-) -> tuple[dict[str, jax.Array], jax.Array]:
-    finite = jnp.isfinite(prediction).all()
-    if protocol.eight_bit:
-        prediction = to_float(to_uint8(prediction))
-    return {name: MEASURES[name](prediction, to_float(truth)) for name in protocol.measures}, finite
+def eight_bit(frame: jax.Array) -> np.ndarray:
+    """A frame as the nearest 8-bit one, ties to even.
+
+    The published code adds a half and drops the digits after the point, which is the same except for
+    ties. A network meets none, but the average of two 8-bit frames is one in every second pixel, and
+    float32 then decides by its last bit; the fourth decimal settles what is a tie.
+    """
+    levels = np.clip(np.asarray(frame, np.float64), 0, 1) * 255
+    return np.rint(np.round(levels, 4)).astype(np.uint8)
+
+
+def _divided(image: np.ndarray) -> np.ndarray:
+    """To [0, 1] in NumPy: fused with the measures, equal frames would not give equal floats."""
+    return image.astype(np.float32) / np.float32(255)
+
+
+@partial(jax.jit, static_argnames="measures")
+def _scores(prediction: jax.Array, truth: jax.Array, measures: tuple[str, ...]) -> dict[str, jax.Array]:
+    return {measure: MEASURES[measure](prediction, truth) for measure in measures}

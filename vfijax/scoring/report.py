@@ -51,7 +51,8 @@ class Report:
     @property
     def means(self) -> dict[str, float]:
         """Measure to its mean over the frames; infinite if a frame with infinite PSNR is among them."""
-        return {name: math.fsum(r.scores[name] for r in self.rows) / len(self.rows) for name in self.rows[0].scores}
+        names = self.rows[0].scores
+        return {name: math.fsum(row.scores[name] for row in self.rows) / len(self.rows) for name in names}
 
     def worst(self, count: int) -> list[Row]:
         """The frames of lowest PSNR, the worst first."""

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -63,7 +63,7 @@ def score_triplets(
     if not triplets:
         raise ValueError("score_triplets: there are no triplets to score")
     rows = []
-    images = read_ahead(partial(_read, least=chosen.least), triplets)
+    images = read_ahead(partial(_read, protocol=chosen), triplets)
     for triplet, (first, middle, last) in zip(triplets, images, strict=True):
         scores = measure(predict(params, first, last), middle, chosen, triplet.name)
         height, width = middle.shape[:2]
@@ -104,7 +104,7 @@ def write_worst(
 
 
 def _picture(params: ModelParams, triplet: Triplet, protocol: Protocol, row: Row) -> np.ndarray:
-    first, middle, last = _read(triplet, least=protocol.least)
+    first, middle, last = _read(triplet, protocol)
     prediction = np.asarray(to_uint8(predict(params, first, last)))
     blend = average(first, last)
     upper = [("first input", first), ("truth", middle), ("last input", last)]
@@ -116,7 +116,7 @@ def _picture(params: ModelParams, triplet: Triplet, protocol: Protocol, row: Row
     return sheet([upper, lower])
 
 
-def _read(triplet: Triplet, least: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _read(triplet: Triplet, protocol: Protocol) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """First, middle and last frame, which must agree in size."""
     paths = triplet.first, triplet.middle, triplet.last
     first, middle, last = (read_image(path) for path in paths)
@@ -124,14 +124,13 @@ def _read(triplet: Triplet, least: int) -> tuple[np.ndarray, np.ndarray, np.ndar
     if len(set(sizes)) > 1:
         found = ", ".join(f"{path.name} is {size}" for path, size in zip(paths, sizes, strict=True))
         raise MediaError(f"{triplet.first.parent}: the frames of a triplet must be of one size, but {found}")
-    if min(middle.shape[:2]) < least:
-        raise MediaError(f"{triplet.first.parent}: frames of {sizes[0]} are too small to score; {least}x{least} is the least")
+    protocol.check_size(triplet.first.parent, *middle.shape[:2])
     return first, middle, last
 
 
 def read_ahead(
     read: Callable[[Item], Result], items: Iterable[Item], *, threads: int = 2, depth: int = 4
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """`map(read, items)` in threads, in order, at most `depth` items ahead of what is asked for."""
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Result]] = deque()

@@ -1,11 +1,11 @@
 """Scores on a video: every second frame is dropped, predicted from its neighbours, and compared."""
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
 from fractions import Fraction
-from itertools import repeat, takewhile
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -57,28 +57,26 @@ def score_video(
     """
     chosen, path, blend = protocol_for(protocol), Path(path), create("blend", 0)
     rows: list[Row] = []
-    with ExitStack() as stack:
-        reader = stack.enter_context(_open(path))
-        _check_size(path, reader.info, chosen.least)
+    with _open(path) as reader:
+        chosen.check_size(path, reader.info.height, reader.info.width)
         expected = None if reader.info.frames is None else (reader.info.frames - 1) // 2
-        film = None if compare is None else stack.enter_context(_Film(Path(compare), path, reader.info))
-        frames = stack.enter_context(closing(_decoded(reader)))
-        for left, middle, right in _triplets(frames):
-            number = 2 * len(rows) + 1
-            prediction = predict(params, left.image, right.image)
-            average = predict(blend, left.image, right.image)
-            scores = measure(prediction, middle.image, chosen, f"{path}, frame {number}")
-            baseline = measure(average, middle.image, chosen, f"{path}, frame {number}")
-            scores |= {f"blend_{name}": score for name, score in baseline.items()}
-            rows.append(Row(f"frame {number}", scores, {"frame": number, "time": float(middle.time)}))
+        with closing(_decoded(reader)) as frames, _film(compare, path, reader.info) as film:
+            for left, middle, right in _triplets(frames):
+                number = 2 * len(rows) + 1
+                prediction = predict(params, left.image, right.image)
+                average = predict(blend, left.image, right.image)
+                scores = measure(prediction, middle.image, chosen, f"{path}, frame {number}")
+                baseline = measure(average, middle.image, chosen, f"{path}, frame {number}")
+                scores |= {f"blend_{name}": score for name, score in baseline.items()}
+                rows.append(Row(f"frame {number}", scores, {"frame": number, "time": float(middle.time)}))
+                if film:
+                    film.show(left, middle, np.asarray(to_uint8(prediction)))
+                if progress:
+                    progress(len(rows), expected)
+            if not rows:
+                raise MediaError(f"{path}: has fewer than three frames; scoring needs one between two others")
             if film:
-                film.write(left, middle, np.asarray(to_uint8(prediction)))
-            if progress:
-                progress(len(rows), expected)
-        if not rows:
-            raise MediaError(f"{path}: has fewer than three frames; scoring drops a frame between two others")
-        if film:
-            film.finish(right)
+                film.finish(right)
     return Report(params.config, chosen, tuple(rows))
 
 
@@ -86,19 +84,13 @@ def _open(path: Path) -> Reader:
     return ImageFolderReader(path, FOLDER_RATE) if path.is_dir() else VideoReader(path)
 
 
-def _check_size(path: Path, info: VideoInfo, least: int) -> None:
-    if min(info.width, info.height) < least:
-        raise MediaError(
-            f"{path}: frames of {info.width}x{info.height} are too small to score; {least}x{least} is the least"
-        )
-
-
-def _decoded(reader: Reader) -> Iterator[Frame]:
+def _decoded(reader: Reader) -> Generator[Frame, None, None]:
     """The frames as they are displayed, decoded in a thread a few frames ahead."""
     source = iter(reader)
-    ahead = read_ahead(lambda _: next(source, None), repeat(None), threads=1)
-    with closing(ahead):
-        for frame in takewhile(lambda frame: frame is not None, ahead):
+    with closing(read_ahead(lambda _: next(source, None), repeat(None), threads=1)) as ahead:
+        for frame in ahead:
+            if frame is None:
+                return
             yield frame._replace(image=upright(frame.image, reader.info.display_matrix))
 
 
@@ -111,44 +103,46 @@ def _triplets(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Frame, Frame]]:
         left = right
 
 
+def _film(
+    target: str | os.PathLike[str] | None, source: Path, info: VideoInfo
+) -> "AbstractContextManager[_Film | None]":
+    return nullcontext() if target is None else _open_film(Path(target), source, info)
+
+
+@contextmanager
+def _open_film(target: Path, source: Path, info: VideoInfo) -> Iterator["_Film"]:
+    if target.exists() and target.samefile(source):
+        raise MediaError(f"{target}: is the video to be scored; give another name for the comparison")
+    turned = upright(np.broadcast_to(np.arange(2), (1, 2)), info.display_matrix).shape == (2, 1)
+    height, width = (info.width, info.height) if turned else (info.height, info.width)
+    described = replace(
+        info,
+        width=2 * width,
+        height=2 * (height + CAPTION_HEIGHT),
+        pixel_aspect=1 / info.pixel_aspect if turned else info.pixel_aspect,
+        display_matrix=None,
+    )
+    with VideoWriter(target, described) as writer:
+        yield _Film(writer)
+
+
 class _Film:
     """The comparison video: input held, truth, interpolated, error; two by two."""
 
-    def __init__(self, target: Path, source: Path, info: VideoInfo) -> None:
-        if target.exists() and target.samefile(source):
-            raise MediaError(f"{target}: is the video to be scored; give another name for the comparison")
-        self._target, self._info, self._error = target, info, None
-        shown = upright(np.empty((info.height, info.width, 3), np.uint8), info.display_matrix)
-        height, width = shown.shape[:2]
-        turned = (height, width) != (info.height, info.width)
-        self._writer = VideoWriter(
-            target,
-            replace(
-                info,
-                width=2 * width,
-                height=2 * (height + CAPTION_HEIGHT),
-                pixel_aspect=1 / info.pixel_aspect if turned else info.pixel_aspect,
-                display_matrix=None,
-            ),
-        )
+    def __init__(self, writer: VideoWriter) -> None:
+        self._writer = writer
+        self._error: np.ndarray | None = None
 
-    def __enter__(self) -> "_Film":
-        self._writer.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._writer.__exit__(*error)
-
-    def write(self, left: Frame, middle: Frame, prediction: np.ndarray) -> None:
+    def show(self, left: Frame, middle: Frame, prediction: np.ndarray) -> None:
         """Two frames of the film: an input, and the frame predicted after it."""
-        self._show(left, left.image, left.image)
+        self._write(left, left.image, left.image)
         self._error = error_picture(prediction, middle.image)
-        self._show(middle, left.image, prediction)
+        self._write(middle, left.image, prediction)
 
     def finish(self, last: Frame) -> None:
-        self._show(last, last.image, last.image)
+        self._write(last, last.image, last.image)
 
-    def _show(self, frame: Frame, held: np.ndarray, interpolated: np.ndarray) -> None:
+    def _write(self, frame: Frame, held: np.ndarray, interpolated: np.ndarray) -> None:
         error = np.zeros_like(held) if self._error is None else self._error
         upper = [("input, every second frame held", held), ("truth", frame.image)]
         lower = [("interpolated", interpolated), (f"error of the predicted frames x{ERROR_GAIN}", error)]

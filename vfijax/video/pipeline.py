@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from queue import Empty, Queue
 
@@ -168,7 +169,7 @@ def _interpolated(
     origin, interval, device_left = left.time, None, jnp.asarray(left.image)
     for right in frames:
         interval, device_right = right.time - left.time, jnp.asarray(right.image)
-        images = [left.image, *_between(params, device_left, device_right, timing.factor - 1)]
+        images = chain([left.image], _between(params, device_left, device_right, timing.factor - 1))
         for image, (at, lasting) in zip(images, timing.times(left.time, right.time, origin), strict=True):
             yield Frame(image, at, lasting)
         left, device_left = right, device_right
@@ -177,10 +178,10 @@ def _interpolated(
     yield Frame(left.image, *timing.last(left.time, left.duration, interval, origin))
 
 
-def _between(params: ModelParams, left: jax.Array, right: jax.Array, n: int) -> list[np.ndarray]:
+def _between(params: ModelParams, left: jax.Array, right: jax.Array, n: int) -> Iterator[np.ndarray]:
     try:
-        made = list(interpolate_n(params, left, right, n))  # started together, so that the device never waits
-        return [np.asarray(frame) for frame in made]
+        # one at a time, so that Ctrl-C need not wait for all of them
+        yield from map(np.asarray, interpolate_n(params, left, right, n))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

@@ -1,0 +1,134 @@
+from dataclasses import replace
+
+import pytest
+
+from train import main as command
+from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, check
+from train.main import choose, main, parse
+from train.presets import PRESETS
+from vfijax.channels import Widths
+from vfijax.losses import LossWeights
+from vfijax.models import MODELS
+
+NARROW = MODELS["adacof"].replace(widths=Widths.of(dict.fromkeys(MODELS["adacof"].widths, 4)))
+TINY = TrainConfig(
+    net=NARROW,
+    steps=2,
+    losses=LossWeights(smoothness=0.01),
+    data=DataConfig(crop=32, batch=4),
+    optim=OptimConfig(lr=5e-3),
+    eval=EvalConfig(limit=2, crop=32),
+    log=LogConfig(pictures=1),
+)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory, a preset `tiny`, and a terminal too wide to break messages."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(PRESETS, "tiny", TINY)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("VFIJAX_DEBUG", raising=False)
+    return tmp_path
+
+
+def test_every_trainable_model_has_a_valid_preset_of_its_own():
+    assert set(MODELS) - set(PRESETS) == {"blend"}
+    for name, config in PRESETS.items():
+        check(config)
+        assert name not in MODELS or config.net == MODELS[name]
+
+
+def test_flags_change_the_preset_of_the_model(here):
+    flags = "--net.taps 5 --net.dilation 1 --data clips --optim.lr 1e-4 --losses.smoothness 0 --steps 7"
+    config, out, resume = parse(["--model", "cdfi", *flags.split()])
+    assert config.net == MODELS["cdfi"].replace(taps=5, dilation=1)
+    assert (config.data.source, config.optim.lr, config.losses.smoothness, config.steps) == (
+        "clips",
+        1e-4,
+        0,
+        7,
+    )
+    assert config.optim.halve_every == PRESETS["cdfi"].optim.halve_every
+    assert (str(out), resume) == ("runs/cdfi-1", False)
+
+
+def test_a_preset_can_train_another_model():
+    assert choose("cdfi", "demo") == replace(PRESETS["demo"], net=MODELS["cdfi"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--model cdfl", "unknown model 'cdfl'; did you mean 'cdfi'?"),
+        ("--model blend", "no preset for model 'blend'"),
+        ("--preset demmo", "no preset 'demmo'; did you mean 'demo'?"),
+        ("", "give --model, one of"),
+        ("--resume", "no run runs/*-N to resume; name its directory with --out"),
+        ("--model cdfi --resume", "no run runs/cdfi-N to resume"),
+        ("--resume --out nowhere", "nowhere holds no run to resume"),
+        ("--preset tiny --data nowhere", "nowhere: no such directory"),
+        ("--preset tiny --steps 0", "--steps is 0; give more than 0"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_1(here, capsys, flags, message):
+    assert main(flags.split()) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [("--optim.lrr 1", "--optim.lr"), ("--steps many", "many"), ("--losses.l3 1", "--losses.l1")],
+)
+def test_a_flag_that_does_not_exist_is_exit_code_2_with_the_nearest_one(here, capsys, flags, message):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--model", "cdfi", *flags.split()])
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_traceback_can_be_asked_for(here, monkeypatch):
+    monkeypatch.setenv("VFIJAX_DEBUG", "1")
+    with pytest.raises(ValueError, match="unknown model"):
+        main(["--model", "cdfl"])
+
+
+def test_help_names_models_presets_and_flags(here, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["--model", "cdfi", "--help"])
+    assert exit_.value.code == 0
+    shown = capsys.readouterr().out
+    for word in (
+        "--model",
+        "--preset",
+        "--resume",
+        "compressed_adacof",
+        "demo",
+        "--net.taps",
+        "--losses.smoothness",
+    ):
+        assert word in shown
+
+
+def test_a_run_is_made_resumed_and_numbered(here, capsys):
+    assert main(["--preset", "tiny"]) == 0
+    shown = capsys.readouterr().out
+    assert "step 2/2" in shown and "vfijax interpolate" in shown and "runs/adacof-1/model" in shown
+    assert main(["--out", "runs/adacof-1", "--resume", "--steps", "3"]) == 0
+    assert "goes on after step 2" in capsys.readouterr().out
+    assert str(parse(["--preset", "tiny"])[1]) == "runs/adacof-2"
+    assert str(parse(["--resume"])[1]) == "runs/adacof-1"
+
+
+def test_an_interrupted_run_says_how_to_go_on(here, capsys, monkeypatch):
+    real = command.run
+
+    def stopped(*arguments, **options):
+        return replace(real(*arguments, **options), stopped_by=2)
+
+    monkeypatch.setattr(command, "run", stopped)
+    assert main(["--preset", "tiny", "--out", "mine"]) == 130
+    assert "python -m train.main --out mine --resume" in capsys.readouterr().out

@@ -1,0 +1,47 @@
+"""`vfijax convert`: published PyTorch weights as a checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+import tyro
+
+from vfijax.checkpoint import save
+from vfijax.convert import from_torch
+
+
+@dataclass(frozen=True)
+class Args:
+    """Turns the weights of a published network into a checkpoint for the other commands.
+
+    The file is read with weights-only loading: no code in it is run.
+    """
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """Which network the weights belong to, such as compressed_adacof or cdfi."""
+
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE.pth")]
+    """The published file; reading it needs PyTorch (`pip install 'vfijax[convert]'`)."""
+
+    target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")]
+    """The directory to write."""
+
+    taps: int | None = None
+    """Side of the tap grid, where the network exists with several (cdfi_fp1x1: 5 or 11)."""
+
+    dilation: int | None = None
+    """Distance of neighbouring taps in pixels, if not the model's own."""
+
+    rounding: Literal["trunc", "floor"] = "trunc"
+    """How offsets are split; the published weights were trained with trunc."""
+
+
+def run(args: Args) -> None:
+    fields = {"taps": args.taps, "dilation": args.dilation, "rounding": args.rounding}
+    changes: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
+    params = from_torch(args.name, args.source, **changes)
+    save(args.target, params, converted_from=args.source.name)
+    count = sum(leaf.size for leaf in jax.tree.leaves(params.tree))
+    print(f"{args.target}: {args.name}, {count:,} parameters; try it with")
+    print(f"  vfijax interpolate IN.mp4 OUT.mp4 --model {args.target}")
