@@ -14,7 +14,7 @@ import vfijax
 from vfijax.media import MediaError, read_image, write_image
 from vfijax.models import ModelConfig
 from vfijax.scoring import Report, Row, error_picture, find_set, score_triplets, write_json, write_worst
-from vfijax.scoring.protocols import PROTOCOLS
+from vfijax.scoring.protocols import PROTOCOLS, eight_bit, predict
 from vfijax.scoring.triplets import read_ahead
 
 PHOTOGRAPHS = (data.astronaut, data.coffee, data.chelsea)
@@ -75,13 +75,26 @@ def test_published_scores_are_those_of_the_frame_rounded_to_8_bits(directory, bl
     report = score_triplets(blend, find_set(directory))
     for triplet, row in zip(find_set(directory), report.rows, strict=True):
         first, truth, last = float_images(triplet)
-        rounded = (np.floor((first + last) / 2 * 255 + 0.5) / 255).astype(np.float32)
+        # The average of 8-bit frames lies on a tie in every second pixel; ties go to even.
+        levels = [np.rint(frame.astype(float) * 255) for frame in (first, last)]
+        rounded = (np.rint(sum(levels) / 2) / 255).astype(np.float32)
         error = rounded.astype(float) - truth
         assert row.scores["psnr"] == pytest.approx(-10 * np.log10((error**2).mean()), abs=1e-4)
         expected = structural_similarity(rounded, truth, data_range=1, channel_axis=-1)
         assert row.scores["ssim"] == pytest.approx(float(expected), abs=1e-5)
         assert row.scores["rmse"] == pytest.approx(np.sqrt((error**2).mean()), rel=1e-5)
         assert row.scores["mean_absolute_error"] == pytest.approx(np.abs(error).mean(), rel=1e-5)
+
+
+def test_ties_of_the_blend_go_to_the_even_level(blend):
+    low = np.arange(255, dtype=np.uint8).repeat(3).reshape(15, 17, 3)
+    tie = np.asarray(predict(blend, low, low + 1))  # every level and a half from 0.5 to 254.5
+    expected = low + low % 2
+    np.testing.assert_array_equal(eight_bit(tie), expected)
+    # Away from ties it is the published rounding, also for values outside the range.
+    frame = np.random.default_rng(0).uniform(-0.1, 1.1, (20, 20, 3)).astype(np.float32)
+    published = np.floor(np.clip(frame, 0, 1) * 255 + 0.5)
+    np.testing.assert_array_equal(eight_bit(frame), published)
 
 
 def test_upstream_scores_are_the_psnr_of_the_raw_frame_alone(directory, blend):

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from vfijax.channels import Edge, Widths
-from vfijax.layers import Conv, mean_pool, upsample
+from vfijax.layers import Conv, mean_pool, side_by_side, upsample
 
 LEVELS = (1, 2, 3, 4, 5)
 DECODER = (5, 4, 3, 2)
@@ -91,12 +91,12 @@ class UNet(nn.Module):
         """
         target = {edge.path[-1]: edge.output for edge in unet_edges(self.heads)}
 
-        def conv(name: str, x: jax.Array) -> jax.Array:
-            return Conv(self.widths[target[name]], name=name)(x)
+        def conv(name: str) -> Conv:
+            return Conv(self.widths[target[name]], name=name)
 
-        def block(name: str, x: jax.Array) -> jax.Array:
-            for i in range(3):
-                x = nn.relu(conv(f"{name}_{i}", x))
+        def block(name: str, x: jax.Array, layers: range = range(3)) -> jax.Array:
+            for i in layers:
+                x = nn.relu(conv(f"{name}_{i}")(x))
             return x
 
         mean = jnp.asarray(MEAN, f0.dtype)
@@ -109,11 +109,13 @@ class UNet(nn.Module):
         x = mean_pool(x)
         for level in DECODER:
             x = upsample(block(f"deconv{level}", x), align_corners=True)
-            x = nn.relu(conv(f"up{level}_0", x)) + levels[level - 1]
+            x = nn.relu(conv(f"up{level}_0")(x)) + levels[level - 1]
 
         outputs = {}
-        for head in self.heads:
-            out = conv(f"{head}_3", upsample(block(head, x), align_corners=True))
+        beginnings = side_by_side([conv(f"{head}_0") for head in self.heads], x)
+        for head, begun in zip(self.heads, beginnings, strict=True):
+            hidden = block(head, nn.relu(begun), range(1, 3))
+            out = conv(f"{head}_3")(upsample(hidden, align_corners=True))
             if head in MASK_HEADS:
                 outputs[head] = nn.sigmoid(out)
                 continue
