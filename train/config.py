@@ -3,7 +3,7 @@
 import dataclasses
 import typing
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
@@ -88,6 +88,8 @@ class TrainConfig:
     """optimizer steps of the whole run"""
     seed: int = 0
     """of parameters, order of data and augmentation"""
+    start: Literal["blend", "published"] = "blend"
+    """blend: begin close to the average of the frames, which learns sooner; published: plainly random"""
     reference_grads: bool = False
     """train with the gradients of the published CDFI code instead of the exact ones"""
     losses: LossWeights = field(default_factory=LossWeights)

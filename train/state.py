@@ -46,6 +46,8 @@ def initial_state(config: TrainConfig) -> TrainState:
     params = create(fields.pop("name"), config.seed, **fields)
     if not params.tree:
         raise TrainError(f"model {config.net.name!r} has no parameters to train; choose another --model")
+    if config.start == "blend":
+        params = ModelParams(config.net.near_blend(params.tree), config.net)
     state = TrainState(jnp.int32(0), params, optimizer(config.optim).init(params))
     return jax.device_put(state, jax.devices()[0])  # placed like a loaded one, so that both compile alike
 

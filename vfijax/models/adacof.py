@@ -14,7 +14,7 @@ import jax
 
 from vfijax.channels import NO_WIDTHS, ChannelGraph, Widths
 from vfijax.models.base import ModelConfig
-from vfijax.models.unet import TAP_HEADS, UNet, unet_edges, unet_widths
+from vfijax.models.unet import TAP_HEADS, UNet, calm_heads, unet_edges, unet_widths
 from vfijax.ops.adacof import Taps, adacof
 from vfijax.ops.bilinear import Rounding
 
@@ -47,6 +47,10 @@ class AdaCoFConfig(ModelConfig):
     def graph(self) -> ChannelGraph:
         fixed = {"pair": 6, "taps": self.taps**2, "mask": 1}
         return ChannelGraph(widths={**self.widths, **fixed}, edges=unet_edges(HEADS), fixed=frozenset(fixed))
+
+    def near_blend(self, tree: Any) -> Any:
+        """Nearly all weight on the centre taps, small offsets, an occlusion mask of about a half."""
+        return {**tree, "unet": calm_heads(tree["unet"], self.taps, {"occlusion": 0.0})}
 
 
 class AdaCoF(nn.Module):

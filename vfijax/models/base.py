@@ -40,6 +40,10 @@ class ModelConfig:
         """The channel graph that pruning and shrinking follow."""
         raise NotImplementedError
 
+    def near_blend(self, tree: Any) -> Any:
+        """Fresh parameters changed so that the network begins close to the average of its frames."""
+        return tree
+
     def replace(self, **changes: Any) -> "ModelConfig":
         known = {f.name for f in dataclasses.fields(self)} - {"name"}
         unknown = sorted(set(changes) - known)

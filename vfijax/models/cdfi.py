@@ -24,7 +24,15 @@ from vfijax.layers import Conv, pad_edges, resize
 from vfijax.models.adacof import COMPRESSED, tap_fields
 from vfijax.models.base import ModelConfig
 from vfijax.models.gridnet import GridNet, gridnet_edges, gridnet_widths
-from vfijax.models.unet import LEVELS, MASK_HEADS, TAP_HEADS, UNet, unet_edges, unet_widths
+from vfijax.models.unet import (
+    LEVELS,
+    MASK_HEADS,
+    TAP_HEADS,
+    UNet,
+    calm_heads,
+    unet_edges,
+    unet_widths,
+)
 from vfijax.ops.adacof import Taps, adacof
 from vfijax.ops.bilinear import Rounding
 
@@ -70,6 +78,14 @@ class CDFIConfig(ModelConfig):
         inputs = ("rgb", "rgb", *(space for pair in maps for space in pair))
         edges = (*unet_edges(self.heads), *filters, *gridnet_edges(inputs))
         return ChannelGraph(widths={**self.widths, **fixed}, edges=edges, fixed=frozenset(fixed))
+
+    def near_blend(self, tree: Any) -> Any:
+        """As in AdaCoF, and a blend mask that nearly leaves the synthesised frame out.
+
+        Without path selection the frame is synthesised, and begins as noise all the same.
+        """
+        masks = {"occlusion": 0.0, "blend": -4.0} if self.path_selection else {}
+        return {**tree, "unet": calm_heads(tree["unet"], self.taps, masks)}
 
 
 class CDFI(nn.Module):

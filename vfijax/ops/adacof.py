@@ -109,6 +109,11 @@ def tap_origin(image: jax.Array, weight: jax.Array, dilation: int) -> list[tuple
     return [(k * dilation - shift, l * dilation - shift) for k in range(size) for l in range(size)]
 
 
+def _accumulator(*arrays: jax.Array) -> Any:
+    """The dtype of all arithmetic: float32, or wider where an array is."""
+    return jnp.float64 if any(array.dtype == jnp.float64 for array in arrays) else jnp.float32
+
+
 # --------------------------------------------------------------------------- reference
 
 
@@ -123,18 +128,16 @@ def reference(
 ) -> jax.Array:
     """The op as the equation has it: all samples at once, gradients by autodiff. Slow, large, clear."""
     batch, height, width, channels = image.shape
-    accumulate = jnp.result_type(image, weight, offset_y, offset_x, jnp.float32)
-    origin = jnp.asarray(tap_origin(image, weight, dilation))[:, :, None, None]
-    row = jnp.arange(weight.shape[2])[:, None] + origin[:, 0]
-    column = jnp.arange(weight.shape[3]) + origin[:, 1]
-    at = corners(
-        row, column, offset_y.astype(accumulate), offset_x.astype(accumulate), (height, width), rounding
-    )
+    accumulate = _accumulator(image, weight, offset_y, offset_x)
+    weight, offset_y, offset_x = (f.astype(accumulate) for f in (weight, offset_y, offset_x))
+    origin = jnp.asarray(tap_origin(image, weight, dilation), jnp.int32)[None, :, :, None, None]
+    iota = partial(lax.broadcasted_iota, jnp.int32, weight.shape)
+    row, column = iota(2) + origin[:, :, 0], iota(3) + origin[:, :, 1]
+    at = corners(row, column, offset_y, offset_x, (height, width), rounding)
     flat = image.reshape(batch, height * width, channels).astype(accumulate)
-    each_image = jnp.arange(batch)[:, None, None, None]
     four = zip(at.indices, at.weights, strict=True)
-    sample = sum(share[..., None] * flat[each_image, index] for index, share in four)
-    return jnp.einsum("bthw,bthwc->bhwc", weight.astype(accumulate), sample).astype(image.dtype)
+    sample = sum(share[..., None] * flat[iota(0), index] for index, share in four)
+    return jnp.einsum("bthw,bthwc->bhwc", weight, sample, precision="highest").astype(image.dtype)
 
 
 # --------------------------------------------------------------------------- the op and its gradient
@@ -207,7 +210,7 @@ def _xla_forward(
     rounding: Rounding,
 ) -> jax.Array:
     batch, taps, height, width = weight.shape
-    accumulate = jnp.result_type(image, weight, offset_y, offset_x, jnp.float32)
+    accumulate = _accumulator(image, weight, offset_y, offset_x)
     flat = image.reshape(-1, image.shape[-1]).astype(accumulate)
     tap = _tap_reader(image, (weight, offset_y, offset_x), dilation, rounding, accumulate)
 
@@ -238,7 +241,7 @@ def _xla_backward(
     gradients of weight and offsets are bilinear in them (`docs/maths.md`). The sums are products with
     a vector of ones: XLA's CPU code for a sum over the last axis is several times slower.
     """
-    accumulate = jnp.result_type(image, weight, offset_y, offset_x, jnp.float32)
+    accumulate = _accumulator(image, weight, offset_y, offset_x)
     channels = image.shape[-1]
     flat = image.reshape(-1, channels).astype(accumulate)
     cotangent = cotangent.astype(accumulate)
@@ -248,7 +251,9 @@ def _xla_backward(
     def add(t: jax.Array, grads: tuple[Any, ...]) -> tuple[Any, ...]:
         d_image, *d_fields = grads
         share, at = tap(t)
-        nw, ne, sw, se = (jnp.dot(cotangent * _take(flat, index), ones) for index in at.indices)
+        nw, ne, sw, se = (
+            jnp.dot(cotangent * _take(flat, index), ones, precision="highest") for index in at.indices
+        )
         gy, gx = 1 - at.fy, 1 - at.fx
         d_tap = (
             gy * (gx * nw + at.fx * ne) + at.fy * (gx * sw + at.fx * se),

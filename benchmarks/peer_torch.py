@@ -1,0 +1,234 @@
+"""The AdaCoF family in PyTorch, for comparison; float32, NCHW, on the CPU.
+
+The sampling op exists in two forms that give the same result:
+
+- `gathers`, called the published form: the published arithmetic (the published code has a CUDA kernel
+  only) in plain PyTorch: a loop over the taps, four gathers per tap and call, and one call per map. A
+  CDFI frame takes twelve calls: the frame and five feature maps, for either side.
+- `grid_samples`: a loop over the taps, one `grid_sample` with bordering padding per tap. It cannot
+  truncate offsets as the published kernels do.
+
+The networks take their shapes and weights from a `ModelParams`; the flow of data is written here again,
+layer by layer as published: no two layers are merged, no two maps are sampled in one pass.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as nnf
+
+from vfijax.params import ModelParams
+
+Sampler = Callable[[Tensor, Tensor, Tensor, Tensor, int, str], Tensor]
+
+
+def set_threads(count: int) -> None:
+    torch.set_num_threads(count)
+
+
+# --------------------------------------------------------------------------- the op
+#
+# image [B, C, H + (F-1)d, W + (F-1)d], already padded; fields [B, F*F, H, W]; result [B, C, H, W].
+
+
+def gathers(
+    image: Tensor, weight: Tensor, offset_y: Tensor, offset_x: Tensor, dilation: int, rounding: str
+) -> Tensor:
+    """Four gathers per tap: the published form."""
+    batch, channels, in_height, in_width = image.shape
+    _, taps, height, width = weight.shape
+    size = math.isqrt(taps)
+    rows, columns = torch.arange(height)[:, None], torch.arange(width)
+    whole = torch.floor if rounding == "floor" else torch.trunc
+    flat = image.reshape(batch, channels, -1)
+
+    def at(index: Tensor) -> Tensor:
+        index = index.reshape(batch, 1, -1).expand(-1, channels, -1)
+        return flat.gather(2, index).reshape(batch, channels, height, width)
+
+    out = torch.zeros(batch, channels, height, width)
+    for t in range(taps):
+        step_y, step_x = whole(offset_y[:, t]), whole(offset_x[:, t])
+        fy, fx = (offset_y[:, t] - step_y)[:, None], (offset_x[:, t] - step_x)[:, None]
+        y = rows + t // size * dilation + step_y.long()
+        x = columns + t % size * dilation + step_x.long()
+        north, south = (v.clamp(0, in_height - 1) * in_width for v in (y, y + 1))
+        west, east = (v.clamp(0, in_width - 1) for v in (x, x + 1))
+        above = at(north + west) * (1 - fx) + at(north + east) * fx
+        below = at(south + west) * (1 - fx) + at(south + east) * fx
+        out.addcmul_(weight[:, t, None], above * (1 - fy) + below * fy)
+    return out
+
+
+def grid_samples(
+    image: Tensor, weight: Tensor, offset_y: Tensor, offset_x: Tensor, dilation: int, rounding: str
+) -> Tensor:
+    """One `grid_sample` per tap."""
+    if rounding != "floor":
+        raise ValueError(f"grid_sample interpolates; rounding {rounding!r} is beyond it")
+    batch, channels, in_height, in_width = image.shape
+    _, taps, height, width = weight.shape
+    size = math.isqrt(taps)
+    rows, columns = torch.arange(height)[:, None], torch.arange(width)
+    out = torch.zeros(batch, channels, height, width)
+    for t in range(taps):
+        y = (rows + t // size * dilation + offset_y[:, t]) * (2 / (in_height - 1)) - 1
+        x = (columns + t % size * dilation + offset_x[:, t]) * (2 / (in_width - 1)) - 1
+        grid = torch.stack([x, y], dim=-1)
+        sample = nnf.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
+        out.addcmul_(weight[:, t, None], sample)
+    return out
+
+
+SAMPLERS: dict[str, Sampler] = {"gathers": gathers, "grid_samples": grid_samples}
+
+
+def planar(image: Any) -> Tensor:
+    """[B, H, W, C] to a tensor [B, C, H, W]."""
+    return torch.from_numpy(np.array(image)).permute(0, 3, 1, 2).contiguous()
+
+
+def channels_last(image: Tensor) -> np.ndarray:
+    """[B, C, H, W] to an array [B, H, W, C]."""
+    return image.permute(0, 2, 3, 1).numpy()
+
+
+def op(
+    sampler: str, image: Any, weight: Any, offset_y: Any, offset_x: Any, *, dilation: int, rounding: str
+) -> Callable[[], Tensor]:
+    """A call of the op on the arrays of `vfijax.ops.adacof`. Edges are replicated within the call."""
+    tensor = planar(image)
+    fields = [torch.from_numpy(np.array(f)) for f in (weight, offset_y, offset_x)]
+    apron = (math.isqrt(weight.shape[1]) - 1) * dilation
+    padded = image.shape[2] == weight.shape[3] + apron
+    pad = (0 if padded else apron // 2,) * 4
+
+    def call() -> Tensor:
+        with torch.inference_mode():
+            ready = nnf.pad(tensor, pad, mode="replicate") if any(pad) else tensor
+            return SAMPLERS[sampler](ready, *fields, dilation, rounding)
+
+    return call
+
+
+# --------------------------------------------------------------------------- the networks
+
+_MEAN = (0.4631, 0.4352, 0.3990)
+
+
+class Network:
+    """AdaCoF or CDFI of any width: two frames [B, 3, H, W], H and W multiples of 32, to the middle one.
+
+    CDFI without filters on its pyramid, for which nothing was published, is not here.
+    """
+
+    def __init__(self, params: ModelParams, sampler: str = "gathers") -> None:
+        config = params.config
+        if config.architecture not in ("adacof", "cdfi") or getattr(config, "features", "") == "whole":
+            raise ValueError(f"{config.name}: no peer in PyTorch; there is one for adacof and cdfi networks")
+        self.config, self.sampler = config, SAMPLERS[sampler]
+        self.weights: dict[tuple[str, ...], Tensor] = {}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params.tree):
+            array = np.array(leaf)
+            array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+            self.weights[tuple(key.key for key in path)] = torch.from_numpy(array.copy())
+
+    @torch.inference_mode()
+    def __call__(self, f0: Tensor, f1: Tensor) -> Tensor:
+        levels, shared = self.encode_decode(f0, f1)
+        taps = [self.tap_fields(shared, side) for side in (1, 2)]
+        pad = (self.config.taps - 1) * self.config.dilation // 2
+        frames = [nnf.pad(frame, (pad,) * 4, mode="replicate") for frame in (f0, f1)]
+        warped = [self.warp(frame, fields) for frame, fields in zip(frames, taps, strict=True)]
+        if self.config.architecture == "adacof":
+            return self.occluded(warped, shared)
+        inputs = list(warped)
+        for i, level in enumerate(levels, start=1):
+            feature = self.conv(("features", f"level{i}"), level)
+            resized = nnf.interpolate(feature, frames[0].shape[2:], mode="bilinear", align_corners=False)
+            inputs += [self.warp(resized, fields) for fields in taps]
+        synthesised = self.synthesise(torch.cat(inputs, dim=1))
+        if not self.config.path_selection:
+            return synthesised
+        blend = torch.sigmoid(self.head("blend", shared))
+        return blend * synthesised + (1 - blend) * self.occluded(warped, shared)
+
+    def conv(self, path: tuple[str, ...], x: Tensor, stride: int = 1) -> Tensor:
+        kernel, bias = self.weights[(*path, "kernel")], self.weights[(*path, "bias")]
+        return nnf.conv2d(x, kernel, bias, stride, padding=1)
+
+    def block(self, name: str, x: Tensor, layers: int = 3) -> Tensor:
+        for i in range(layers):
+            x = torch.relu(self.conv(("unet", f"{name}_{i}"), x))
+        return x
+
+    def encode_decode(self, f0: Tensor, f1: Tensor) -> tuple[list[Tensor], Tensor]:
+        mean = torch.tensor(_MEAN)[:, None, None]
+        x = torch.cat([f0 - mean, f1 - mean], dim=1)
+        levels: list[Tensor] = []
+        for level in range(1, 6):
+            x = self.block(f"conv{level}", nnf.avg_pool2d(x, 2) if levels else x)
+            levels.append(x)
+        x = nnf.avg_pool2d(x, 2)
+        for level in range(5, 1, -1):
+            x = double(self.block(f"deconv{level}", x), align_corners=True)
+            x = self.block(f"up{level}", x, layers=1) + levels[level - 1]
+        return levels, x
+
+    def head(self, name: str, x: Tensor) -> Tensor:
+        return self.conv(("unet", f"{name}_3"), double(self.block(name, x), align_corners=True))
+
+    def tap_fields(self, x: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
+        weight, offset_y, offset_x = (self.head(f"{n}{side}", x) for n in ("weight", "offset_y", "offset_x"))
+        return torch.softmax(weight, dim=1), offset_y, offset_x
+
+    def warp(self, padded: Tensor, fields: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        return self.sampler(padded, *fields, self.config.dilation, self.config.rounding)
+
+    def occluded(self, warped: list[Tensor], shared: Tensor) -> Tensor:
+        occlusion = torch.sigmoid(self.head("occlusion", shared))
+        return occlusion * warped[0] + (1 - occlusion) * warped[1]
+
+    def lateral(self, name: str, x: Tensor, stride: int = 1) -> Tensor:
+        """The two convolutions of a block of the GridNet, each after its PReLU."""
+        for i, step in enumerate((stride, 1)):
+            x = nnf.prelu(x, self.weights[("synthesis", name, f"prelu_{i}", "slope")])
+            x = self.conv(("synthesis", name, f"conv_{i}"), x, step)
+        return x
+
+    def synthesise(self, x: Tensor) -> Tensor:
+        """The GridNet: three rows; three columns down, three up."""
+
+        def beside(row: int, i: int, x: Tensor) -> Tensor:
+            return x + self.lateral(f"lateral_{row}_{i}", x)
+
+        def down(row: int, i: int, x: Tensor) -> Tensor:
+            return self.lateral(f"down_{row}_{i}", x, stride=2)
+
+        def up(row: int, i: int, x: Tensor) -> Tensor:
+            return self.lateral(f"up_{row}_{i}", double(x, align_corners=False))
+
+        def projected(name: str, x: Tensor) -> Tensor:
+            return self.lateral(name, x) + self.conv(("synthesis", name, "skip"), x)
+
+        top = projected("lateral_init", x)
+        middle = down(0, 0, top)
+        bottom = down(1, 0, middle)
+        for i in (0, 1):
+            top = beside(0, i, top)
+            middle = down(0, i + 1, top) + beside(1, i, middle)
+            bottom = down(1, i + 1, middle) + beside(2, i, bottom)
+        for i in (2, 3, 4):
+            bottom = beside(2, i, bottom)
+            middle = up(1, i - 2, bottom) + beside(1, i, middle)
+            top = up(0, i - 2, middle) + beside(0, i, top)
+        return projected("lateral_final", top)
+
+
+def double(x: Tensor, *, align_corners: bool) -> Tensor:
+    return nnf.interpolate(x, scale_factor=2, mode="bilinear", align_corners=align_corners)

@@ -1,0 +1,207 @@
+"""Results of a run: the environment it was made in, its file, its tables, and the targets."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from benchmarks import models, ops, video
+from benchmarks.measure import Ratio, Row
+from benchmarks.peers import cores
+from vfijax.media.files import partial_name, unwritable
+
+FORMAT = 1
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("vfijax", "jax", "jaxlib", "flax", "optax", "numpy", "av", "torch")
+TARGET_CORES = 2  # the cores that the targets are stated for
+
+
+@dataclass(frozen=True)
+class Results:
+    """What one run measured.
+
+    Attributes:
+      environment: device, cores, versions, date and commit, by name.
+      groups: the groups of rows that were run.
+      rows: in the order they were measured.
+    """
+
+    environment: Mapping[str, Any]
+    groups: Sequence[str]
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A limit: of the ratio to a peer, or of the median in the unit of the row where `against` is None."""
+
+    row: str
+    against: str | None
+    limit: float
+
+    def measured(self, row: Row) -> float | None:
+        if self.against is None:
+            return row.median
+        return row.ratios[self.against].value if self.against in row.ratios else None
+
+
+# On two CPU cores, at 256x448.
+TARGETS = (
+    Target("op forward, F=5, C=3", ops.GRID_SAMPLES, 1.0),
+    Target("op backward, F=5, C=3", ops.FORWARD, 3.5),
+    Target(models.label("compressed_adacof"), ops.GATHERS, 0.8),
+    Target(models.label("cdfi"), ops.GATHERS, 0.25),
+    Target("train step, compressed_adacof", None, 1.5),
+    *(Target(video.memory_label(name), video.QUARTER, 1.1) for name in video.NAMES),
+)
+
+
+# --------------------------------------------------------------------------- environment
+
+
+def environment() -> dict[str, Any]:
+    device = jax.devices()[0]
+    return {
+        "device": f"{device.platform}: {processor() if device.platform == 'cpu' else device.device_kind}",
+        "cores": cores(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+    }
+
+
+def processor() -> str:
+    """The processor's name as the system gives it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def commit() -> str:
+    """The commit that was run, with "+" when files were changed since; "unknown" outside of git."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+# --------------------------------------------------------------------------- file
+
+
+def save(path: Path, results: Results) -> None:
+    """Writes results as JSON; the file appears when it is complete."""
+    partial = partial_name(path)
+    try:
+        partial.write_text(
+            json.dumps({"format": FORMAT, **asdict(results)}, indent=1, allow_nan=False) + "\n"
+        )
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+
+
+def load(path: Path) -> Results:
+    """Reads what `save` wrote; raises ValueError for anything else, OSError for a file that is not there."""
+    try:
+        stored = json.loads(path.read_text())
+        if stored["format"] != FORMAT:
+            raise ValueError(f"{path}: results of format {stored['format']}; this version reads {FORMAT}")
+        rows = [
+            replace(Row(**row), ratios={peer: Ratio(**ratio) for peer, ratio in row["ratios"].items()})
+            for row in stored["rows"]
+        ]
+        return Results(stored["environment"], stored["groups"], rows)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not a file of results from benchmarks.run ({error!r})") from None
+
+
+# --------------------------------------------------------------------------- tables
+
+
+def markdown(results: Results) -> str:
+    """The environment, all rows, and the targets, as Markdown."""
+    blocks = [_environment_line(results.environment), rows_table(results.rows), targets_table(results)]
+    left_out = [f"- {r.name}, {p}: left out, {why}" for r in results.rows for p, why in r.left_out.items()]
+    return "\n\n".join([*blocks, *(["\n".join(left_out)] if left_out else [])])
+
+
+def rows_table(rows: Sequence[Row]) -> str:
+    lines = [
+        "| row | median | compile | compared with | its median | ratio (quartiles) |",
+        "| --- | --: | --: | --- | --: | --: |",
+    ]
+    return "\n".join([*lines, *(line for row in rows for line in row_lines(row))])
+
+
+def row_lines(row: Row) -> list[str]:
+    """One line per peer."""
+    figures = "".join(f"; {value:.3g} {name}" for name, value in row.figures.items())
+    compiling = "" if row.compile_s is None else f"{row.compile_s:.1f} s"
+    own = [f"{row.name} ({row.detail}{figures})", amount(row.median, row.unit), compiling]
+    peers = [
+        [peer, amount(r.median, row.unit), f"{r.value:.2f} ({r.low:.2f} to {r.high:.2f})"]
+        for peer, r in row.ratios.items()
+    ]
+    cells = [own + (peers[0] if peers else [""] * 3), *([""] * 3 + peer for peer in peers[1:])]
+    return [f"| {' | '.join(line)} |" for line in cells]
+
+
+def targets_table(results: Results) -> str:
+    """Which targets were met; those of groups that were not run are left out."""
+    by_name = {row.name: row for row in results.rows}
+    lines = ["| target | limit | measured | |", "| --- | --: | --: | --- |"]
+    for target in TARGETS:
+        if target.row not in by_name:
+            continue
+        row = by_name[target.row]
+        measured = target.measured(row)
+        unit = "x" if target.against else f" {row.unit}"
+        verdict = "not measured" if measured is None else "pass" if measured <= target.limit else "FAIL"
+        what = f"{target.row} / {target.against}" if target.against else target.row
+        number = "" if measured is None else f"{measured:.2f}{unit}"
+        lines.append(f"| {what} | {target.limit:g}{unit} | {number} | {verdict} |")
+    return "\n".join(lines)
+
+
+def amount(value: float | None, unit: str) -> str:
+    if value is None:
+        return "not measured"
+    if unit == "s":
+        return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.2f} s"
+    return f"{value:.0f} {unit}"
+
+
+def _environment_line(environment: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in environment["versions"].items() if number)
+    count = environment["cores"]
+    note = "" if count == TARGET_CORES else f" (the targets are stated for {TARGET_CORES})"
+    return (
+        f"{environment['device']}, {count} cores{note}, load {environment['load']} at the start; "
+        f"Python {environment['python']}, {versions}; "
+        f"{environment['date']}, commit {environment['commit']}."
+    )

@@ -1,0 +1,76 @@
+"""Rows of a training step, beside the loss without gradients."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import jax
+import numpy as np
+
+from benchmarks.measure import Contestant, Plan, Row, compiled, measure
+from train.config import DataConfig, TrainConfig
+from train.presets import PRESETS
+from train.state import TrainState, initial_state
+from train.step import Batch, jitted_train_step, loss
+from vfijax.models import config_for
+
+LOSS = "its loss, without gradients"
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    config: TrainConfig
+
+
+CASES = (
+    Case(
+        "train step, compressed_adacof",
+        replace(PRESETS["compressed_adacof"], data=DataConfig(batch=8, crop=128)),
+    ),
+    Case(
+        "train step, cdfi with taps=5",
+        replace(
+            PRESETS["cdfi"],
+            net=config_for("cdfi", taps=5, dilation=1),
+            data=DataConfig(batch=8, crop=64),
+        ),
+    ),
+)
+
+
+def rows(plan: Plan, cases: tuple[Case, ...] = CASES) -> Iterator[Row]:
+    for case in cases:
+        config, data = case.config, case.config.data
+        batch = random_batch(data)
+        step, seconds = _step(config, batch)
+        detail = f"batch {data.batch} of {data.crop}x{data.crop}, Adamax, exact gradients"
+        yield measure(case.name, "train", detail, step, {LOSS: _loss(config, batch)}, plan, seconds)
+
+
+def random_batch(data: DataConfig) -> Batch:
+    """Triplets of noise, uint8; what they show does not change the time."""
+    rng = np.random.default_rng(0)
+    shape = (data.batch, data.crop, data.crop, 3)
+    roles = ("first", "middle", "last")
+    return jax.device_put({role: rng.integers(0, 256, shape, dtype=np.uint8) for role in roles})
+
+
+def _step(config: TrainConfig, batch: Batch) -> tuple[Contestant, float]:
+    state: TrainState = initial_state(config)
+    options = {"losses": config.losses, "optim": config.optim, "reference_grads": config.reference_grads}
+    began = time.perf_counter()
+    program = jitted_train_step.lower(state, batch, **options).compile()
+    seconds = time.perf_counter() - began
+
+    def step() -> None:
+        nonlocal state  # each step takes over the memory of the state before it
+        state, _ = jax.block_until_ready(program(state, batch))
+
+    return step, seconds
+
+
+def _loss(config: TrainConfig, batch: Batch) -> Contestant:
+    params = initial_state(config).params
+    program, _ = compiled(lambda p, b: loss(p, b, config.losses)[0], params, batch)
+    return lambda: program(params, batch)
