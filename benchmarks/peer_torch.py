@@ -103,7 +103,7 @@ def op(
 ) -> Callable[[], Tensor]:
     """A call of the op on the arrays of `vfijax.ops.adacof`. Edges are replicated within the call."""
     tensor = planar(image)
-    fields = [torch.from_numpy(np.array(f)) for f in (weight, offset_y, offset_x)]
+    taps, rows, columns = (torch.from_numpy(np.array(f)) for f in (weight, offset_y, offset_x))
     apron = (math.isqrt(weight.shape[1]) - 1) * dilation
     padded = image.shape[2] == weight.shape[3] + apron
     pad = (0 if padded else apron // 2,) * 4
@@ -111,7 +111,7 @@ def op(
     def call() -> Tensor:
         with torch.inference_mode():
             ready = nnf.pad(tensor, pad, mode="replicate") if any(pad) else tensor
-            return SAMPLERS[sampler](ready, *fields, dilation, rounding)
+            return SAMPLERS[sampler](ready, taps, rows, columns, dilation, rounding)
 
     return call
 
