@@ -64,6 +64,7 @@ def adacof(
       TypeError: arrays that are not floating point.
     """
     check_implementation(implementation)
+    image, weight, offset_y, offset_x = map(jnp.asarray, (image, weight, offset_y, offset_x))
     _check(image, weight, offset_y, offset_x, dilation, rounding)
     if implementation == "reference":
         return reference(image, weight, offset_y, offset_x, dilation=dilation, rounding=rounding)
