@@ -124,13 +124,13 @@ _MEAN = (0.4631, 0.4352, 0.3990)
 class Network:
     """AdaCoF or CDFI of any width: two frames [B, 3, H, W], H and W multiples of 32, to the middle one.
 
-    CDFI without filters on its pyramid, for which nothing was published, is not here.
+    The ablations of CDFI, for which nothing was published, are not here.
     """
 
     def __init__(self, params: ModelParams, sampler: str = "gathers") -> None:
         config = params.config
-        if config.architecture not in ("adacof", "cdfi") or getattr(config, "features", "") == "whole":
-            raise ValueError(f"{config.name}: no peer in PyTorch; there is one for adacof and cdfi networks")
+        if not (config.architecture == "adacof" or (config.architecture == "cdfi" and config.path_selection)):
+            raise ValueError(f"{config.name}: no peer in PyTorch; there is one for adacof networks and cdfi")
         self.config, self.sampler = config, SAMPLERS[sampler]
         self.weights: dict[tuple[str, ...], Tensor] = {}
         for path, leaf in jax.tree_util.tree_leaves_with_path(params.tree):
@@ -153,8 +153,6 @@ class Network:
             resized = nnf.interpolate(feature, frames[0].shape[2:], mode="bilinear", align_corners=False)
             inputs += [self.warp(resized, fields) for fields in taps]
         synthesised = self.synthesise(torch.cat(inputs, dim=1))
-        if not self.config.path_selection:
-            return synthesised
         blend = torch.sigmoid(self.head("blend", shared))
         return blend * synthesised + (1 - blend) * self.occluded(warped, shared)
 

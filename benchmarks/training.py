@@ -56,11 +56,15 @@ def random_batch(data: DataConfig) -> Batch:
     return jax.device_put({role: rng.integers(0, 256, shape, dtype=np.uint8) for role in roles})
 
 
-def _step(config: TrainConfig, batch: Batch) -> tuple[Contestant, float]:
-    state: TrainState = initial_state(config)
+def lowered_step(config: TrainConfig, state: TrainState, batch: Batch) -> jax.stages.Lowered:
     options = {"losses": config.losses, "optim": config.optim, "reference_grads": config.reference_grads}
+    return jitted_train_step.lower(state, batch, **options)
+
+
+def _step(config: TrainConfig, batch: Batch) -> tuple[Contestant, float]:
+    state = initial_state(config)
     began = time.perf_counter()
-    program = jitted_train_step.lower(state, batch, **options).compile()
+    program = lowered_step(config, state, batch).compile()
     seconds = time.perf_counter() - began
 
     def step() -> None:

@@ -118,6 +118,8 @@ def _steps(
         jitted_train_step, losses=config.losses, optim=config.optim, reference_grads=config.reference_grads
     )
     blend = score(create("blend", 0), triplets)
+    if start < config.steps:
+        report.say("compiling the training step ...")
     report.start_clock()
     for step in range(start + 1, config.steps + 1):
         state, scalars = step_of_run(state, next(batches))

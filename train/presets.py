@@ -18,13 +18,14 @@ def _epochs(count: int, batch: int) -> int:
 
 
 # Ding, Liang, Zhu, Zharkov: CDFI, CVPR 2021, and its code: batch 8, 99 epochs (the counter starts at
-# one), whole 256x448 frames. The code adds 0.005 times a VGG feature distance, which is not a term
-# here yet. About a week on one recent GPU; 35.17 dB on the Vimeo-90K test set with the VGG term.
+# one), whole 256x448 frames; squares of 128 here, so that a step of CDFI fits into 4 GB (15 GB with
+# --data.crop 256). The code adds 0.005 times a VGG feature distance, which is not a term here yet.
+# About a week on one recent GPU; 35.17 dB on the Vimeo-90K test set with whole frames and VGG term.
 _CDFI = TrainConfig(
     net=MODELS["cdfi"],
     steps=_epochs(99, 8),
     losses=LossWeights(charbonnier=1.0, smoothness=0.01),
-    data=DataConfig(crop=256, batch=8),
+    data=DataConfig(crop=128, batch=8),
     optim=OptimConfig(halve_every=_epochs(20, 8)),
     eval=EvalConfig(every=2000),
     log=LogConfig(checkpoint_every=2000),

@@ -41,13 +41,14 @@ class Conv(nn.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel, bias = self.parameters(x.shape[-1])
-        return convolve(x, kernel, self.stride) + bias
+        return convolve(x, kernel, self.stride) + bias.reshape(1, 1, 1, -1)
 
 
 def side_by_side(convs: Sequence[Conv], x: jax.Array) -> list[jax.Array]:
     """Several convolutions of one input, computed as one, which a CPU does faster."""
     kernels, biases = zip(*(conv.parameters(x.shape[-1]) for conv in convs), strict=True)
-    together = convolve(x, jnp.concatenate(kernels, axis=-1), 1) + jnp.concatenate(biases)
+    together = convolve(x, jnp.concatenate(kernels, axis=-1), 1)
+    together = together + jnp.concatenate(biases).reshape(1, 1, 1, -1)
     ends = np.cumsum([conv.features for conv in convs])
     return jnp.split(together, ends[:-1].tolist(), axis=-1)
 
@@ -107,7 +108,7 @@ class PReLU(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         slope = self.param("slope", nn.initializers.constant(0.25), (1,))
-        return jnp.where(x >= 0, x, slope * x)
+        return jnp.where(x >= 0, x, slope.reshape((1,) * x.ndim) * x)
 
 
 def mean_pool(x: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ from vfijax.channels import Widths
 from vfijax.losses import LossWeights
 from vfijax.models import MODELS
 
-NARROW = MODELS["adacof"].replace(widths=Widths.of(dict.fromkeys(MODELS["adacof"].widths, 4)))
+NARROW = MODELS["adacof"].replace(widths=Widths.of(dict.fromkeys(MODELS["adacof"].widths, 8)))
 TINY = TrainConfig(
     net=NARROW,
     steps=2,

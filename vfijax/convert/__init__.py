@@ -110,8 +110,8 @@ def _listed(keys: list[str]) -> str:
 def _better(name: str, found: dict[str, tuple[int, ...]]) -> str:
     """A sentence that says which model the weights would fit."""
     grids: tuple[dict[str, int], ...] = ({}, {"taps": 5, "dilation": 1}, {"taps": 11, "dilation": 2})
-    for other in CONVERTIBLE:
-        for changes in grids:
+    for changes in grids:
+        for other in CONVERTIBLE:
             if official_shapes(config_for(other, **changes)) == found:
                 settings = "".join(f", {key}={value}" for key, value in changes.items())
                 return f"They are the weights of {other}{settings}"

@@ -1,6 +1,7 @@
 """The networks: `MODELS` by name, and `create`."""
 
 import difflib
+import functools
 import zlib
 from typing import Any
 
@@ -50,6 +51,7 @@ def narrow(name: str, width: int = 4, **changes: Any) -> ModelConfig:
     return config
 
 
+@functools.cache
 def shapes(config: ModelConfig) -> Any:
     """The parameter tree of a config as `jax.ShapeDtypeStruct` leaves, without computing anything."""
     frame = jax.ShapeDtypeStruct((1, config.stride, config.stride, 3), jnp.float32)

@@ -14,7 +14,7 @@ import jax
 
 from vfijax.channels import NO_WIDTHS, ChannelGraph, Widths
 from vfijax.models.base import ModelConfig
-from vfijax.models.unet import TAP_HEADS, UNet, calm_heads, unet_edges, unet_widths
+from vfijax.models.unet import TAP_HEADS, UNet, near_copy, unet_edges, unet_widths
 from vfijax.ops.adacof import Taps, adacof
 from vfijax.ops.bilinear import Rounding
 
@@ -50,7 +50,7 @@ class AdaCoFConfig(ModelConfig):
 
     def near_blend(self, tree: Any) -> Any:
         """Nearly all weight on the centre taps, small offsets, an occlusion mask of about a half."""
-        return {**tree, "unet": calm_heads(tree["unet"], self.taps, {"occlusion": 0.0})}
+        return {**tree, "unet": near_copy(tree["unet"], self.taps, {"occlusion": 0.0})}
 
 
 class AdaCoF(nn.Module):

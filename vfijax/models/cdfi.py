@@ -29,7 +29,7 @@ from vfijax.models.unet import (
     MASK_HEADS,
     TAP_HEADS,
     UNet,
-    calm_heads,
+    near_copy,
     unet_edges,
     unet_widths,
 )
@@ -85,7 +85,7 @@ class CDFIConfig(ModelConfig):
         Without path selection the frame is synthesised, and begins as noise all the same.
         """
         masks = {"occlusion": 0.0, "blend": -4.0} if self.path_selection else {}
-        return {**tree, "unet": calm_heads(tree["unet"], self.taps, masks)}
+        return {**tree, "unet": near_copy(tree["unet"], self.taps, masks)}
 
 
 class CDFI(nn.Module):

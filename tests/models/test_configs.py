@@ -1,0 +1,237 @@
+"""The networks have the published sizes, and their channel graphs describe them."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import vfijax
+from vfijax.channels import Edge, Widths
+from vfijax.models import MODELS, config_for, create, forward, narrow, shapes
+
+NETWORKS = [name for name in MODELS if name != "blend"]
+EVERY_NETWORK = pytest.mark.parametrize("name", NETWORKS)
+
+
+def count(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def layers(tree, path=()):
+    """Path and entries of every layer with parameters."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from layers(value, (*path, key))
+    if "kernel" in tree or "slope" in tree:
+        yield path, tree
+
+
+def layer_shapes(config):
+    return {path: {k: v.shape for k, v in entries.items()} for path, entries in layers(shapes(config))}
+
+
+# ------------------------------------------------------------------------------------------ counts
+
+# Of the published networks; the ablations are those of CDFI's table (4.98, 4.83, 4.72, 4.88 million).
+COUNTS = [
+    ("adacof", {}, 21_843_427),
+    ("adacof_plus", {}, 22_933_219),
+    ("compressed_adacof", {}, 2_452_094),
+    ("compressed_adacof_plus", {}, 2_557_214),
+    ("cdfi", {}, 4_976_718),
+    ("cdfi_fp1x1", {}, 4_833_276),
+    ("cdfi_fp1x1", {"taps": 5, "dilation": 1}, 4_723_836),
+    ("cdfi_fp", {}, 4_888_738),
+    ("blend", {}, 0),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "parameters"), COUNTS)
+def test_parameters_are_as_many_as_published(name, changes, parameters):
+    assert count(shapes(config_for(name, **changes))) == parameters
+
+
+def test_every_model_has_a_published_count():
+    assert {name for name, _, _ in COUNTS} == set(MODELS)
+
+
+@pytest.mark.parametrize(
+    ("part", "parameters"), [("synthesis", 2_317_492), ("features", 6_676), ("unet", 2_659_226 - 6_676)]
+)
+def test_the_parts_of_cdfi_have_the_published_counts(part, parameters):
+    assert count(shapes(MODELS["cdfi"])[part]) == parameters
+
+
+# --------------------------------------------------------------------------------------- ablations
+
+
+def test_path_selection_is_the_two_mask_heads():
+    full, without = layer_shapes(MODELS["cdfi"]), layer_shapes(MODELS["cdfi_fp1x1"])
+    removed = {path: full[path] for path in full.keys() - without.keys()}
+    assert {path[-1].rsplit("_", 1)[0] for path in removed} == {"occlusion", "blend"}
+    assert all(full[path] == entries for path, entries in without.items())
+    assert sum(int(np.prod(s)) for entries in removed.values() for s in entries.values()) == 143_442
+
+
+def test_fewer_taps_change_the_last_layer_of_the_tap_heads_alone():
+    eleven = layer_shapes(MODELS["cdfi_fp1x1"])
+    five = layer_shapes(config_for("cdfi_fp1x1", taps=5, dilation=1))
+    changed = {path[-1] for path in eleven if eleven[path] != five[path]}
+    assert changed == {f"{head}{n}_3" for head in ("weight", "offset_y", "offset_x") for n in "12"}
+
+
+def test_without_filters_the_encoder_levels_are_warped_whole():
+    tree = shapes(MODELS["cdfi_fp"])
+    assert set(tree) == {"unet", "synthesis"}
+    assert not [name for name in tree["unet"] if name.startswith(("occlusion", "blend"))]
+    levels = sum(tree["unet"][f"conv{level}_2"]["bias"].size for level in (1, 2, 3, 4, 5))
+    assert (levels, tree["synthesis"]["lateral_init"]["conv_0"]["kernel"].shape[2]) == (449, 3 + 3 + 449)
+
+
+def test_the_synthesis_of_cdfi_reads_126_channels():
+    assert shapes(MODELS["cdfi"])["synthesis"]["lateral_init"]["skip"]["kernel"].shape == (3, 3, 126, 32)
+
+
+# --------------------------------------------------------------------------------------- the graph
+
+
+@EVERY_NETWORK
+def test_the_graph_covers_every_layer_and_fits_the_tree(name):
+    config = MODELS[name]
+    tree = shapes(config)
+    edges = [edge.path for edge in config.graph().edges]
+    assert len(set(edges)) == len(edges)
+    assert set(edges) == {path for path, entries in layers(tree) if "kernel" in entries}
+    config.graph().check(tree)
+
+
+@EVERY_NETWORK
+def test_every_space_is_written_and_the_table_has_no_other(name):
+    graph = MODELS[name].graph()
+    written = {edge.output for edge in graph.edges}
+    read = {space for edge in graph.edges for space in edge.inputs}
+    assert read | written <= set(graph.widths)
+    assert read - written <= {"pair", "rgb"}  # the frames
+    assert set(MODELS[name].widths) == (read | written) - graph.fixed
+
+
+def different(name, **changes):
+    """A narrow config whose spaces all have different widths, so that none can stand for another."""
+    config = narrow(name, **changes)
+    return config.replace(widths=Widths.of({space: 2 + i for i, space in enumerate(config.widths)}))
+
+
+SMALL_TAPS = [(name, {"taps": 3}) for name in ("adacof", "cdfi", "cdfi_fp1x1", "cdfi_fp")]
+
+
+@pytest.mark.parametrize(("name", "changes"), SMALL_TAPS)
+def test_all_shapes_follow_the_table_of_widths(name, changes):
+    config = different(name, **changes)
+    tree = shapes(config)
+    config.graph().check(tree)
+    frames = jax.ShapeDtypeStruct((2, 32, 64, 3), jnp.float32)
+    frame, aux = jax.eval_shape(forward, vfijax.ModelParams(tree, config), frames, frames)
+    assert frame.shape == (2, 32, 64, 3)
+    assert all(field.shape == (2, 9, 32, 64) for taps in aux["offsets"] for field in taps)
+    assert all(mask.shape == (2, 32, 64, 1) for mask in aux["masks"].values())
+    assert [warped.shape for warped in aux["warped"]] == [(2, 32, 64, 3)] * 2
+
+
+@pytest.mark.parametrize(("name", "changes"), SMALL_TAPS)
+def test_a_wrong_edge_or_width_is_found_and_named(name, changes):
+    config = different(name, **changes)
+    tree, graph = shapes(config), config.graph()
+    for i, edge in enumerate(graph.edges):
+        wrong = (
+            Edge(edge.path, edge.inputs[1:] or ("mask", *edge.inputs), edge.output),
+            Edge(edge.path, edge.inputs, next(s for s in graph.widths if s != edge.output)),
+        )
+        for planted in wrong:
+            edges = (*graph.edges[:i], planted, *graph.edges[i + 1 :])
+            with pytest.raises(ValueError, match=f"{'/'.join(edge.path)}: "):
+                dataclasses.replace(graph, edges=edges).check(tree)
+
+
+def test_an_unknown_space_is_refused_by_name():
+    widths = MODELS["cdfi"].widths
+    with pytest.raises(ValueError, match="no channel space \\['level6'\\]"):
+        widths.replace({"level6": 3})
+    with pytest.raises(KeyError, match="no channel space 'level6'"):
+        widths["level6"]
+    assert widths.replace({"level5": 7})["level5"] == 7 and widths["level5"] == 121
+
+
+# ----------------------------------------------------------------------------------------- configs
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_narrow_has_one_width_and_keeps_the_rest(name):
+    config = narrow(name, width=6)
+    assert set(getattr(config, "widths", {}).values()) <= {6}
+    if name != "blend":
+        assert config.replace(widths=MODELS[name].widths) == MODELS[name]
+        assert narrow(name, width=6, taps=3).taps == 3
+
+
+def test_the_compressed_network_is_the_full_one_with_other_widths():
+    for full, compressed in (("adacof", "compressed_adacof"), ("adacof_plus", "compressed_adacof_plus")):
+        renamed = dataclasses.replace(narrow(compressed), name=full)
+        assert shapes(renamed) == shapes(narrow(full))
+        assert (renamed.taps, renamed.dilation) == (MODELS[full].taps, MODELS[full].dilation)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_configs_are_hashable_and_equal_by_value(name):
+    again = dataclasses.replace(MODELS[name])
+    assert again == MODELS[name] and hash(again) == hash(MODELS[name])
+
+
+def test_an_unknown_model_is_refused_with_the_nearest_name():
+    with pytest.raises(ValueError, match="unknown model 'cdfy'; did you mean 'cdfi'"):
+        create("cdfy", 0)
+    with pytest.raises(ValueError, match="models: adacof, adacof_plus"):
+        create("zzz", 0)
+
+
+def test_an_unknown_field_is_refused_with_the_known_ones():
+    with pytest.raises(
+        ValueError, match="compressed_adacof: no config field tapz; it has dilation, rounding, taps"
+    ):
+        create("compressed_adacof", 0, tapz=5)
+    with pytest.raises(ValueError, match="blend: no config field taps; it has none"):
+        create("blend", 0, taps=5)
+
+
+# -------------------------------------------------------------------------------------- parameters
+
+
+def test_fresh_parameters_have_the_published_distribution():
+    tree = create("compressed_adacof", 3).tree
+    kernel, bias = tree["unet"]["conv3_1"]["kernel"], tree["unet"]["conv3_1"]["bias"]
+    bound = 1 / np.sqrt(3 * 3 * 99)
+    for leaf in (kernel, bias):
+        assert np.abs(leaf).max() <= bound and np.abs(leaf).max() > 0.9 * bound
+    assert np.std(kernel) == pytest.approx(bound / np.sqrt(3), rel=0.02)
+    slopes = create(narrow("cdfi"), 0).tree["synthesis"]["lateral_0_0"]["prelu_0"]["slope"]
+    np.testing.assert_array_equal(slopes, [0.25])
+
+
+def test_the_same_key_gives_the_same_parameters_and_another_key_others():
+    config = narrow("adacof", taps=3)
+    first, again, other = (create(config, key).tree for key in (1, 1, 2))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    differing = jax.tree.map(lambda a, b: bool(np.any(np.asarray(a) != b)), first, other)
+    assert all(jax.tree.leaves(differing))
+    by_jax = [create(config, jax.random.key(5)).tree for _ in range(2)]
+    jax.tree.map(np.testing.assert_array_equal, *by_jax)
+
+
+def test_a_leaf_does_not_depend_on_the_other_leaves():
+    without, full = create(narrow("cdfi_fp1x1"), 1).tree, create(narrow("cdfi"), 1).tree
+    for path, entries in layers(without):
+        layer = full
+        for key in path:
+            layer = layer[key]
+        jax.tree.map(np.testing.assert_array_equal, entries, layer)
