@@ -1,149 +1,282 @@
-"""Published weights become our parameters, and weights that do not fit are named."""
+"""Published weights become parameters, completely and with the right names, or one clear error."""
 
-import subprocess
-import sys
+import json
+import pickle
+import re
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 import vfijax
+from vfijax.cli import main
 from vfijax.convert import CONVERTIBLE, from_torch, official_shapes
-from vfijax.models import MODELS, config_for
+from vfijax.convert.names import NAMES
+from vfijax.models import MODELS, config_for, shapes
 
+NETWORKS = json.loads((Path(__file__).parents[1] / "golden" / "networks.json").read_text())
+WITH_FILE = pytest.mark.parametrize("name", NETWORKS)
 SMALL = "compressed_adacof"
+KERNEL = "get_kernel.moduleConv2.0.weight"
 
 
-def weights(name, seed=0, **changes):
-    rng = np.random.default_rng(seed)
-    shapes = official_shapes(config_for(name, **changes))
-    return {key: rng.standard_normal(shape).astype("float32") for key, shape in shapes.items()}
+def state(name, **changes):
+    """Different numbers in every entry, in PyTorch layout; cheap to make."""
+    table = official_shapes(config_for(name, **changes))
+    return {key: np.full(shape, i % 97 + 0.5, np.float32) for i, (key, shape) in enumerate(table.items())}
 
 
-def test_every_network_with_published_weights_can_be_converted():
-    assert set(CONVERTIBLE) == set(MODELS) - {"blend"}
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch", reason="reading .pth files needs PyTorch, an optional package")
+
+
+# -------------------------------------------------------------------------------------------- names
+
+
+@WITH_FILE
+def test_the_official_names_and_shapes_are_all_known_and_no_others(name):
+    official = {key: tuple(shape) for key, shape in NETWORKS[name]["shapes"]}
+    assert official_shapes(MODELS[name]) == official
+    assert sum(int(np.prod(shape)) for shape in official.values()) == NETWORKS[name]["param_count"]
 
 
 @pytest.mark.parametrize("name", CONVERTIBLE)
-def test_every_array_arrives_once(name):
-    given = weights(name)
-    params = from_torch(name, given)
-    arrived = sorted(float(leaf.sum()) for leaf in jax.tree.leaves(params.tree))
-    np.testing.assert_allclose(arrived, sorted(float(a.sum()) for a in given.values()), rtol=1e-3, atol=1e-3)
-    assert params.config.rounding == "trunc"
+def test_no_two_of_our_arrays_share_an_official_name(name):
+    leaves = jax.tree.leaves(shapes(MODELS[name]))
+    assert len(official_shapes(MODELS[name])) == len(leaves)
 
 
-def test_kernels_are_turned_from_oihw_to_hwio():
-    given = weights(SMALL)
-    kernel = from_torch(SMALL, given).tree["unet"]["conv1_0"]["kernel"]
-    official = given["get_kernel.moduleConv1.0.weight"]
-    np.testing.assert_array_equal(kernel[2, 0, 5, 7], official[7, 5, 2, 0])
+def test_every_architecture_with_parameters_is_convertible():
+    assert set(CONVERTIBLE) == set(MODELS) - {"blend"}
+    assert {MODELS[name].architecture for name in CONVERTIBLE} == set(NAMES)
 
 
-def test_the_config_can_be_changed():
-    assert from_torch(SMALL, weights(SMALL), rounding="floor").config.rounding == "floor"
-    eleven = from_torch("cdfi_fp1x1", weights("cdfi_fp1x1"))
-    five = from_torch("cdfi_fp1x1", weights("cdfi_fp1x1", taps=5), taps=5, dilation=1)
-    assert (eleven.config.taps, five.config.taps) == (11, 5)
+# ------------------------------------------------------------------------------------------- arrays
 
 
-WRAPPERS = {
-    "state_dict": lambda w: {"epoch": 3, "state_dict": w},
-    "nested": lambda w: {"model": {"state_dict": w}},
-    "parallel": lambda w: {f"module.{k}": v for k, v in w.items()},
-    "both": lambda w: {"state_dict": {f"module.model.{k}": v for k, v in w.items()}},
-}
+@pytest.mark.parametrize("name", ["compressed_adacof", "cdfi"])
+def test_every_number_arrives_at_its_place(name):
+    """Kernels turn from (out, in, h, w) to (h, w, in, out); nothing else changes."""
+    weights = state(name)
+    for key, shape in list((key, array.shape) for key, array in weights.items()):
+        if len(shape) == 4:
+            out, inputs, rows, columns = np.indices(shape)
+            weights[key] = (out + 1000 * inputs + 0.25 * rows + 0.01 * columns).astype(np.float32)
+    params = from_torch(name, weights)
+    official = NAMES[params.config.architecture]
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params.tree):
+        keys = tuple(key.key for key in path)
+        array = weights[official(keys)]
+        if keys[-1] == "kernel":
+            rows, columns, inputs, out = np.indices(leaf.shape)
+            np.testing.assert_array_equal(leaf, array[out, inputs, rows, columns])
+        else:
+            np.testing.assert_array_equal(leaf, array)
+        assert leaf.dtype == np.float32
 
 
-@pytest.mark.parametrize("wrapper", WRAPPERS)
-def test_wrappers_and_prefixes_are_seen_through(wrapper):
-    given = weights(SMALL)
-    plain, wrapped = from_torch(SMALL, given), from_torch(SMALL, WRAPPERS[wrapper](given))
-    assert all(map(np.array_equal, jax.tree.leaves(plain), jax.tree.leaves(wrapped)))
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda weights: dict(reversed(weights.items())),
+        lambda weights: {"epoch": 3, "state_dict": weights},
+        lambda weights: {"model_state_dict": {"state_dict": weights}},
+        lambda weights: {f"module.{key}": value for key, value in weights.items()},
+        lambda weights: {"state_dict": {f"module.model.{key}": value for key, value in weights.items()}},
+        lambda weights: {"model": {f"model.{key}": value for key, value in weights.items()}},
+        lambda weights: {key: value.astype(np.float64) for key, value in weights.items()},
+    ],
+    ids=["other order", "state_dict", "nested twice", "module.", "module.model.", "model", "float64"],
+)
+def test_order_nesting_prefixes_and_precision_do_not_matter(wrap):
+    weights = state(SMALL)
+    plain, wrapped = from_torch(SMALL, weights), from_torch(SMALL, wrap(weights))
+    assert wrapped.config == plain.config
+    jax.tree.map(np.testing.assert_array_equal, wrapped.tree, plain.tree)
 
 
-@pytest.mark.parametrize("wrong", CONVERTIBLE)
-@pytest.mark.parametrize("right", CONVERTIBLE)
-def test_weights_of_another_variant_are_named(right, wrong):
-    if right == wrong:
-        return
-    with pytest.raises(ValueError, match=f"do not fit {wrong}.*They are the weights of {right}$"):
-        from_torch(wrong, weights(right))
+def test_published_weights_round_as_they_were_trained_unless_asked():
+    weights = state(SMALL)
+    assert from_torch(SMALL, weights).config == MODELS[SMALL].replace(rounding="trunc")
+    assert from_torch(SMALL, weights, rounding="floor").config.rounding == "floor"
 
 
-def test_another_tap_grid_is_named_with_its_settings():
-    with pytest.raises(ValueError, match="They are the weights of cdfi_fp1x1, taps=5, dilation=1"):
-        from_torch("cdfi_fp1x1", weights("cdfi_fp1x1", taps=5))
+def test_changes_of_the_config_choose_the_variant():
+    weights = state("cdfi_fp1x1", taps=5, dilation=1)
+    params = from_torch("cdfi_fp1x1", weights, taps=5, dilation=1)
+    assert (params.config.taps, params.config.dilation) == (5, 1)
+    with pytest.raises(ValueError, match="no config field tap;"):
+        from_torch("cdfi_fp1x1", weights, tap=5)
 
 
-def test_all_that_does_not_fit_is_listed_in_one_error():
-    given = weights(SMALL)
-    given["get_kernel.moduleExtra.bias"] = np.zeros(3, "float32")
-    del given["get_kernel.moduleConv2.0.bias"]
-    given["get_kernel.moduleConv3.0.weight"] = np.zeros((1, 2, 3, 3), "float32")
-    with pytest.raises(ValueError) as caught:
-        from_torch(SMALL, given)
-    message = str(caught.value)
-    assert "missing: get_kernel.moduleConv2.0.bias" in message
-    assert "left over: get_kernel.moduleExtra.bias" in message
-    assert "misshapen: get_kernel.moduleConv3.0.weight is (1, 2, 3, 3), not (99, 51, 3, 3)" in message
-    assert "No model fits" in message
+# ------------------------------------------------------------------------------------------- errors
 
 
-def test_values_that_are_not_finite_are_refused():
-    given = weights(SMALL)
-    given["get_kernel.moduleBeta2.4.bias"][3] = np.nan
-    with pytest.raises(ValueError, match=r"NaN or infinite values in get_kernel.moduleBeta2.4.bias"):
-        from_torch(SMALL, given)
+def refusal(name, weights, **changes):
+    with pytest.raises(ValueError, match="convert: ") as caught:
+        from_torch(name, weights, **changes)
+    return str(caught.value)
 
 
-def test_models_without_published_weights_and_unknown_ones_are_refused():
-    with pytest.raises(ValueError, match="blend has no published weights"):
-        from_torch("blend", {})
+@pytest.mark.parametrize("given", [name for name in CONVERTIBLE])
+def test_weights_of_another_variant_are_named(given):
+    weights = state(given)
+    for name in CONVERTIBLE:
+        if name == given:
+            continue
+        message = refusal(name, weights)
+        assert message.startswith(f"convert: the weights do not fit {name}: ")
+        assert re.search(rf"They are the weights of {given}\b(?!_)", message), message
+
+
+def test_the_variant_with_other_taps_is_named_with_its_settings():
+    message = refusal("cdfi_fp1x1", state("cdfi_fp1x1", taps=5, dilation=1))
+    assert message.endswith("They are the weights of cdfi_fp1x1, taps=5, dilation=1")
+
+
+def test_missing_left_over_and_misshapen_entries_are_listed_in_one_error():
+    weights = state(SMALL)
+    weights["something.else"] = weights.pop("get_kernel.moduleConv1.0.bias")
+    weights[KERNEL] = weights[KERNEL][:, :5]
+    message = refusal(SMALL, weights)
+    assert "missing: get_kernel.moduleConv1.0.bias;" in message
+    assert "left over: something.else;" in message
+    assert f"misshapen: {KERNEL} is (48, 5, 3, 3), not (48, 24, 3, 3)." in message
+    assert "No model fits; compressed_adacof has 118 entries, these are 118" in message
+
+
+def test_a_long_list_is_cut_with_its_length():
+    message = refusal(SMALL, {"a": np.zeros(1)})
+    assert "and 98 more; left over: a" in message
+    assert len(message) < 2000
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused_by_name(value):
+    weights = state(SMALL)
+    weights[KERNEL][0, 0, 0, 0] = value
+    assert refusal(SMALL, weights) == f"convert: NaN or infinite values in {KERNEL}"
+
+
+def test_unknown_models_and_the_blend_are_refused():
     with pytest.raises(ValueError, match="did you mean 'cdfi'"):
-        from_torch("cdfj", {})
+        from_torch("cdffi", {})
+    assert "blend has no published weights" in refusal("blend", {})
 
 
-@pytest.fixture(scope="module")
-def torch():
-    return pytest.importorskip("torch", reason="PyTorch (extra `convert`) is not installed")
+@pytest.mark.parametrize("weights", [{}, {"state_dict": {}}, {"epoch": np.int64(3)}], ids=str)
+def test_tables_without_weights_are_refused(weights):
+    assert "missing: " in refusal(SMALL, weights)
 
 
-def run(*arguments):
-    command = [sys.executable, "-m", "vfijax", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+# -------------------------------------------------------------------------------------------- files
 
 
-def test_a_pth_file_becomes_a_checkpoint_by_the_command(torch, tmp_path):
-    given = weights(SMALL)
-    tensors = {key: torch.from_numpy(value) for key, value in given.items()}
-    torch.save({"epoch": 7, "state_dict": tensors}, tmp_path / "official.pth")
-    done = run("convert", SMALL, tmp_path / "official.pth", tmp_path / "model")
-    assert done.returncode == 0, done.stderr
-    assert "2,452,094 parameters" in done.stdout
-    loaded = vfijax.load(tmp_path / "model")
-    assert all(map(np.array_equal, jax.tree.leaves(loaded), jax.tree.leaves(from_torch(SMALL, given))))
+def write_pth(torch, path, weights, **others):
+    tensors = {key: torch.from_numpy(value.copy()) for key, value in weights.items()}
+    torch.save({"epoch": 1, "state_dict": tensors, **others}, path)
+    return path
 
 
-def test_files_that_are_no_weights_give_one_line(torch, tmp_path):
-    (tmp_path / "text.pth").write_text("not weights")
-    torch.save({"state_dict": {"a": torch.ones(3)}}, tmp_path / "whole.pth")
-    (tmp_path / "cut.pth").write_bytes((tmp_path / "whole.pth").read_bytes()[:200])
-    for file in ("text.pth", "cut.pth", "absent.pth", "whole.pth"):
-        done = run("convert", SMALL, tmp_path / file, tmp_path / "model")
-        assert done.returncode == 1
-        assert done.stderr.startswith("vfijax: error: ")
-        assert "Traceback" not in done.stderr
-        assert not (tmp_path / "model").exists()
+def test_a_file_gives_the_same_as_the_mapping(torch, tmp_path):
+    weights = state(SMALL)
+    read = from_torch(SMALL, write_pth(torch, tmp_path / "weights.pth", weights))
+    jax.tree.map(np.testing.assert_array_equal, read.tree, from_torch(SMALL, weights).tree)
+    assert read.config == from_torch(SMALL, weights).config
+
+
+def test_half_precision_and_gradients_in_a_file_are_no_obstacle(torch, tmp_path):
+    weights = state(SMALL)
+    halves = {key: torch.from_numpy(v.copy()).half().requires_grad_() for key, v in weights.items()}
+    torch.save(halves, tmp_path / "half.pth")
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        from_torch(SMALL, tmp_path / "half.pth").tree,
+        from_torch(SMALL, weights).tree,
+    )
 
 
 class Trap:
+    """Unpickled, it would create a file."""
+
+    def __init__(self, path):
+        self.path = path
+
     def __reduce__(self):
-        return (print, ("code of the file was run",))
+        return open, (str(self.path), "w")
 
 
-def test_code_in_a_file_is_not_run(torch, tmp_path, capsys):
-    torch.save({"state_dict": Trap()}, tmp_path / "trap.pth")
-    with pytest.raises(ValueError, match="not readable as weights"):
-        from_torch(SMALL, tmp_path / "trap.pth")
-    assert "code of the file" not in capsys.readouterr().out
+@pytest.mark.parametrize("by_torch", [True, False])
+def test_code_in_a_file_is_refused_and_not_run(torch, tmp_path, by_torch):
+    sprung, path = tmp_path / "sprung", tmp_path / "weights.pth"
+    if by_torch:
+        write_pth(torch, path, state(SMALL), extra=Trap(sprung))
+    else:
+        path.write_bytes(pickle.dumps({"state_dict": Trap(sprung)}))
+    assert "is not readable as weights" in refusal(SMALL, path)
+    assert not sprung.exists()
+
+
+@pytest.mark.parametrize("kept", [0, 10, 5000, -100])
+def test_a_truncated_file_is_refused_by_its_path(torch, tmp_path, kept):
+    path = write_pth(torch, tmp_path / "weights.pth", state(SMALL))
+    path.write_bytes(path.read_bytes()[:kept])
+    assert re.match(rf"convert: {path} is not readable as weights \(.+\)$", refusal(SMALL, path))
+
+
+def test_a_file_without_a_table_is_refused(torch, tmp_path):
+    torch.save([torch.zeros(3)], tmp_path / "list.pth")
+    assert "is a list, not a table of weights" in refusal(SMALL, tmp_path / "list.pth")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no file .*nowhere.pth"):
+        from_torch(SMALL, tmp_path / "nowhere.pth")
+
+
+# ------------------------------------------------------------------------------------- command line
+
+
+def test_the_command_writes_a_checkpoint_that_loads(torch, tmp_path, capsys):
+    weights = state(SMALL)
+    path, target = write_pth(torch, tmp_path / "weights.pth", weights), tmp_path / "model"
+    assert main(["convert", SMALL, str(path), str(target)]) == 0
+    assert f"{target}: {SMALL}, 2,452,094 parameters" in capsys.readouterr().out
+    expected, found = from_torch(SMALL, weights), vfijax.load(target)
+    assert found.config == expected.config and found.config.rounding == "trunc"
+    jax.tree.map(np.testing.assert_array_equal, found.tree, expected.tree)
+    notes = json.loads((target / "config.json").read_text())["notes"]
+    assert notes == {"converted_from": "weights.pth"}
+
+
+def test_options_of_the_command_reach_the_config(torch, tmp_path):
+    path = write_pth(torch, tmp_path / "weights.pth", state("cdfi_fp1x1", taps=5, dilation=1))
+    options = ["--taps", "5", "--dilation", "1", "--rounding", "floor"]
+    assert main(["convert", "cdfi_fp1x1", str(path), str(tmp_path / "model"), *options]) == 0
+    config = vfijax.load(tmp_path / "model").config
+    assert (config.taps, config.dilation, config.rounding) == (5, 1, "floor")
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "message"),
+    [
+        ("adacof", "weights.pth", "They are the weights of compressed_adacof"),
+        ("compressed_adakof", "weights.pth", "did you mean 'compressed_adacof'"),
+        (SMALL, "nowhere.pth", "no file"),
+        (SMALL, "text.pth", "is not readable as weights"),
+    ],
+)
+def test_mistakes_end_the_command_with_one_line_and_nothing_written(
+    torch, tmp_path, capsys, name, source, message
+):
+    write_pth(torch, tmp_path / "weights.pth", state(SMALL))
+    (tmp_path / "text.pth").write_text("no weights")
+    before = sorted(tmp_path.iterdir())
+    assert main(["convert", name, str(tmp_path / source), str(tmp_path / "model")]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("vfijax: error: ") and message in captured.err
+    assert captured.err.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before

@@ -34,13 +34,17 @@ quick_forward = quick_jit(forward, static_argnames=("implementation", "reference
 
 
 def params(name):
-    """Fresh parameters with biases that keep every ReLU alive, and feature widths that differ."""
+    """Fresh parameters under which no part of the network is dead, with filters of different widths."""
     config = narrow(name, **GRAPHS[name])
     if getattr(config, "features", "") == "filtered":
         config = config.replace(widths=config.widths.replace({f"feature{i}": i for i in range(1, 6)}))
 
     def liven(path, leaf):
-        return jnp.abs(leaf) + 0.05 if path[-1].key == "bias" else leaf
+        if path[-1].key != "bias":
+            return leaf
+        if path[0].key == "unet":  # ReLU: some inputs are positive
+            return jnp.abs(leaf) + 0.05
+        return leaf + jnp.linspace(-0.5, 0.5, leaf.size)  # PReLU: some are negative
 
     fresh = create(config, 0)
     return vfijax.ModelParams(jax.tree_util.tree_map_with_path(liven, fresh.tree), config)
