@@ -22,6 +22,7 @@ FORMAT = 1
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("vfijax", "jax", "jaxlib", "flax", "optax", "numpy", "av", "torch")
 TARGET_CORES = 2  # the cores that the targets are stated for
+BUSY = 0.5  # load per core at the start from which a run is called busy
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,17 @@ def environment() -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
     }
+
+
+def busy(environment: Mapping[str, Any]) -> str:
+    """A warning when other work was waiting for the cores, else nothing."""
+    load = environment["load"]
+    if load is None or load < BUSY * environment["cores"]:
+        return ""
+    return (
+        f"the load is {load} on {environment['cores']} cores: absolute times mean little, and PyTorch, whose "
+        "threads wait for each other, suffers most; measure on a quiet machine"
+    )
 
 
 def processor() -> str:

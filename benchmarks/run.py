@@ -18,7 +18,17 @@ import tyro
 
 from benchmarks import models, ops, training, video
 from benchmarks.measure import FULL, QUICK, Plan, Row
-from benchmarks.results import ROOT, Results, environment, load, markdown, row_lines, save, targets_table
+from benchmarks.results import (
+    ROOT,
+    Results,
+    busy,
+    environment,
+    load,
+    markdown,
+    row_lines,
+    save,
+    targets_table,
+)
 
 GROUPS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "ops": ops.rows,
@@ -67,6 +77,8 @@ def measure(args: Args) -> None:
     if not out.parent.is_dir():
         raise FileNotFoundError(f"cannot write {out}: there is no folder {out.parent}")
     plan, rows, surroundings = QUICK if args.quick else FULL, [], environment()
+    if warning := busy(surroundings):
+        print(f"benchmarks: {warning}", file=sys.stderr)
     for group in groups:
         for row in GROUPS[group](plan):
             rows.append(row)

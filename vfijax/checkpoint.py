@@ -23,12 +23,14 @@ class CheckpointError(ValueError):
 
 
 def config_to_json(config: ModelConfig) -> dict[str, Any]:
+    """The fields of a config, and its architecture, as JSON can hold them."""
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     fields = {name: dict(value) if isinstance(value, Widths) else value for name, value in fields.items()}
     return {"architecture": config.architecture, **fields}
 
 
 def config_from_json(stored: dict[str, Any]) -> ModelConfig:
+    """What `config_to_json` described; raises CheckpointError for an unknown network or field."""
     stored = dict(stored)
     architecture = stored.pop("architecture", None)
     if architecture not in ARCHITECTURES:

@@ -232,7 +232,7 @@ def test_a_file_without_a_table_is_refused(torch, tmp_path):
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no file .*nowhere.pth"):
+    with pytest.raises(FileNotFoundError, match=r"no file .*nowhere\.pth"):
         from_torch(SMALL, tmp_path / "nowhere.pth")
 
 

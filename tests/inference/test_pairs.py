@@ -1,6 +1,8 @@
-"""Frames between two frames."""
+"""Frames between frames: shapes and types, sizes, times, and what is refused."""
 
+import re
 from fractions import Fraction
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -8,125 +10,256 @@ import numpy as np
 import pytest
 
 import vfijax
-from vfijax.models import narrow
-from vfijax.pairs import dyadic_times
+from tests.tolerance import close
+from vfijax.models import create, forward, narrow
+from vfijax.pairs import dyadic_times, to_float, to_uint8
 
-BLEND = vfijax.create("blend", 0)
 
-
-@pytest.fixture(scope="module")
+@cache
 def network():
-    config = narrow("adacof", width=2, taps=3)
-    return vfijax.create("adacof", 3, widths=config.widths, taps=3)
+    return create(narrow("adacof", taps=3), 0)
 
 
-def frames(*shape, dtype="float32", seed=0):
-    both = np.random.default_rng(seed).random((2, *shape))
-    return tuple((both * 255).astype("uint8") if dtype == "uint8" else both.astype(dtype))
+@cache
+def blend():
+    return create("blend", 0)
 
 
-@pytest.mark.parametrize("shape", [(40, 36, 3), (1, 40, 36, 3), (2, 40, 36, 3)])
-@pytest.mark.parametrize("dtype", ["uint8", "float32", "float16"])
-def test_a_frame_has_the_shape_of_its_neighbours(network, shape, dtype):
-    frame = vfijax.interpolate(network, *frames(*shape, dtype=dtype))
-    assert frame.shape == shape
-    assert frame.dtype == ("uint8" if dtype == "uint8" else "float32")
+def pair(*shape, dtype=np.float32, seed=0):
+    frames = np.random.default_rng(seed).uniform(0, 1, (2, *shape, 3))
+    return tuple((frames * 255).astype(dtype) if dtype == np.uint8 else frames.astype(dtype))
 
 
-def test_a_batch_is_its_frames_one_by_one(network):
-    f0, f1 = frames(2, 34, 33, 3)
-    batch = vfijax.interpolate(network, f0, f1)
-    single = [vfijax.interpolate(network, a, b) for a, b in zip(f0, f1, strict=True)]
-    np.testing.assert_allclose(batch, np.stack(single), atol=1e-5)
+# --------------------------------------------------------------------------------- shapes and types
 
 
-def test_8_bit_frames_give_the_rounded_float_result(network):
-    f0, f1 = frames(33, 40, 3, dtype="uint8")
-    exact = vfijax.interpolate(network, f0.astype("float32") / 255, f1.astype("float32") / 255)
-    rounded = np.floor(np.clip(exact, 0, 1) * 255 + 0.5)
-    difference = np.abs(vfijax.interpolate(network, f0, f1).astype("float32") - rounded)
-    assert difference.max() <= 1  # a last bit may decide a tie
-    assert (difference > 0).mean() < 1e-3
+@pytest.mark.parametrize("shape", [(5, 6), (2, 5, 6)])
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
+def test_the_frame_is_like_the_inputs_and_uint8_stays_uint8(shape, dtype, array):
+    f0, f1 = (array(frame) for frame in pair(*shape, dtype=jnp.dtype(dtype)))
+    frame = vfijax.interpolate(blend(), f0, f1)
+    assert frame.shape == f0.shape
+    assert frame.dtype == (jnp.uint8 if dtype == "uint8" else jnp.float32)
 
 
-@pytest.mark.parametrize("size", [(2, 2), (2, 70), (3, 5), (16, 17), (17, 16), (31, 33)])
-def test_frames_from_two_pixels_up_work(network, size):
-    frame = vfijax.interpolate(network, *frames(*size, 3))
+def test_a_single_frame_is_a_batch_of_one():
+    f0, f1 = pair(3, 20, 24)
+    together = vfijax.interpolate(network(), f0, f1)
+    for i in range(3):
+        close(vfijax.interpolate(network(), f0[i], f1[i]), together[i], terms=100)
+
+
+@pytest.mark.parametrize("size", [(2, 2), (2, 33), (3, 17), (16, 16), (17, 5), (31, 32), (33, 2)])
+def test_any_size_from_two_pixels_up_is_interpolated(size):
+    frame = vfijax.interpolate(network(), *pair(*size))
     assert frame.shape == (*size, 3)
-    assert np.isfinite(frame).all()
+    assert bool(jnp.isfinite(frame).all())
 
 
-@pytest.mark.parametrize("model", ["blend", "adacof"])
-def test_a_constant_pair_stays_constant(network, model):
-    """Tap weights add up to one, whatever the parameters are."""
-    params = {"blend": BLEND, "adacof": network}[model]
-    grey = np.full((37, 50, 3), 0.3, "float32")
-    np.testing.assert_allclose(vfijax.interpolate(params, grey, grey), grey, atol=1e-6)
+def test_where_the_published_padding_works_the_frame_is_that_of_a_frame_padded_by_it():
+    """One reflection without the edge pixel, at the bottom and on the right, and a crop."""
+    f0, f1 = pair(20, 40)
+    padded = [np.pad(frame, [(0, 12), (0, 24), (0, 0)], mode="reflect") for frame in (f0, f1)]
+    expected = vfijax.interpolate(network(), *padded)[:20, :40]
+    close(vfijax.interpolate(network(), f0, f1), expected, terms=100)
 
 
-def test_it_can_be_used_inside_jit_vmap_and_grad(network):
-    f0, f1 = frames(2, 32, 32, 3)
-    plain = vfijax.interpolate(network, f0, f1)
-    np.testing.assert_allclose(jax.jit(vfijax.interpolate)(network, f0, f1), plain, atol=1e-6)
-    over = jax.vmap(lambda a, b: vfijax.interpolate(network, a, b))
-    np.testing.assert_allclose(over(f0, f1), plain, atol=1e-5)
-    slope = jax.grad(lambda a: vfijax.interpolate(network, a, f1).mean())(jnp.asarray(f0))
-    assert np.abs(slope).max() > 0
+def test_the_result_is_that_of_the_network_and_not_clipped():
+    f0, f1 = pair(1, 20, 24)
+    close(vfijax.interpolate(network(), f0, f1), jax.jit(forward)(network(), f0, f1)[0], terms=100)
+    np.testing.assert_array_equal(vfijax.interpolate(blend(), 3 * f0, -f1), (3 * f0 - f1) / 2)
 
 
-BAD = {
-    "unequal sizes": (frames(32, 32, 3)[0], frames(32, 33, 3)[0], ValueError, "must agree"),
-    "unequal dtypes": (frames(8, 8, 3)[0], frames(8, 8, 3, dtype="uint8")[0], TypeError, "must agree"),
-    "grey": (*frames(8, 8), ValueError, r"\[H, W, 3\]"),
-    "four channels": (*frames(8, 8, 4), ValueError, r"\[H, W, 3\]"),
-    "five axes": (*frames(1, 1, 8, 8, 3), ValueError, r"\[H, W, 3\]"),
-    "one pixel": (*frames(1, 8, 3), ValueError, "2x2 is the least"),
-    "integers": (np.zeros((8, 8, 3), "int32"),) * 2 + (TypeError, "int32"),
-    "a list": ([[[0.0] * 3] * 8] * 8,) * 2 + (TypeError, "list"),
-    "NaN": (np.full((8, 8, 3), np.nan, "float32"), frames(8, 8, 3)[1], ValueError, "f0 holds NaN"),
-    "infinite": (frames(8, 8, 3)[0], np.full((8, 8, 3), np.inf, "float32"), ValueError, "f1 holds NaN"),
-}
+@pytest.mark.parametrize("model", [blend, network])
+def test_the_uint8_frame_is_the_rounded_float_frame(model):
+    f0, f1 = pair(20, 24, dtype=np.uint8)
+    exact = np.asarray(vfijax.interpolate(model(), *(frame.astype(np.float32) / 255 for frame in (f0, f1))))
+    levels = np.clip(exact.astype(float), 0, 1) * 255
+    found = np.asarray(vfijax.interpolate(model(), f0, f1)).astype(int)
+    assert np.abs(found - levels).max() <= 0.5 + 1e-3  # the nearest level, ties either way
+    clear = np.abs(levels - np.floor(levels) - 0.5) > 1e-3
+    np.testing.assert_array_equal(found[clear], np.rint(levels)[clear])
 
 
-@pytest.mark.parametrize("case", BAD)
-@pytest.mark.parametrize("call", ["interpolate", "interpolate_n"])
-def test_bad_frames_are_refused_at_once(case, call):
-    f0, f1, error, message = BAD[case]
-    extra = (3,) if call == "interpolate_n" else ()
-    with pytest.raises(error, match=message):
-        getattr(vfijax, call)(BLEND, f0, f1, *extra)
+def test_every_8_bit_level_survives_the_way_to_float_and_back():
+    levels = jnp.arange(256, dtype=jnp.uint8)
+    np.testing.assert_array_equal(to_uint8(to_float(levels)), levels)
+    np.testing.assert_array_equal(to_uint8(jnp.asarray([-1.0, 0.4 / 255, 0.6 / 255, 2.0])), [0, 0, 1, 255])
 
 
-def test_other_times_lie_between(network):
-    f0, f1 = np.zeros((8, 8, 3), "float32"), np.ones((8, 8, 3), "float32")
-    for t in (0.0, 0.25, 0.5, 0.75, 1.0, 0.3):
-        frame = vfijax.interpolate(BLEND, f0, f1, t=t)
-        np.testing.assert_allclose(frame, t, atol=2**-11)
-    for t in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ValueError, match="t is"):
-            vfijax.interpolate(BLEND, f0, f1, t=t)
+@pytest.mark.parametrize("level", [0.0, 0.25, 1.0])
+def test_a_constant_image_stays_constant(level):
+    """Tap weights and masks sum to one, whatever the parameters are."""
+    image = np.full((20, 24, 3), level, np.float32)
+    close(vfijax.interpolate(network(), image, image), image, terms=9)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 9, 15, 23])
-def test_n_frames_come_in_order_near_their_times(n):
-    f0, f1 = np.zeros((4, 4, 3), "float32"), np.ones((4, 4, 3), "float32")
-    times = [float(frame.mean()) for frame in vfijax.interpolate_n(BLEND, f0, f1, n)]
+# ------------------------------------------------------------------------------------------ jax
+
+
+def test_it_may_be_used_inside_jit_vmap_and_grad():
+    f0, f1 = pair(2, 5, 6)
+    expected = (f0 + f1) / 2
+    close(jax.jit(vfijax.interpolate)(blend(), f0, f1), expected)
+    close(jax.vmap(lambda a, b: vfijax.interpolate(blend(), a, b))(f0, f1), expected)
+    gradient = jax.grad(lambda a: jnp.sum(vfijax.interpolate(blend(), a, f1)))(f0)
+    np.testing.assert_array_equal(gradient, np.full_like(f0, 0.5))
+    later = jax.jit(lambda a, b: vfijax.interpolate(blend(), a, b, t=0.75))(f0, f1)
+    close(later, 0.25 * f0 + 0.75 * f1)
+
+
+def test_parameters_are_arguments_of_the_compiled_function():
+    """Other parameters of one config give other frames, without another compilation."""
+    from vfijax.pairs import _middle
+
+    f0, f1 = pair(20, 24)
+    first = vfijax.interpolate(network(), f0, f1)
+    compiled = _middle._cache_size()
+    other = vfijax.interpolate(create(narrow("adacof", taps=3), 1), f0, f1)
+    assert _middle._cache_size() == compiled
+    assert np.abs(first - other).max() > 1e-4
+
+
+# ------------------------------------------------------------------------------------------ times
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_at_the_ends_the_frames_themselves_are_returned(dtype):
+    f0, f1 = pair(5, 6, dtype=dtype)
+    for t, expected in ((0, f0), (0.0, f0), (1, f1), (1.0, f1)):
+        frame = vfijax.interpolate(network(), f0, f1, t=t)
+        np.testing.assert_array_equal(frame, expected)
+        assert frame.dtype == dtype
+
+
+@pytest.mark.parametrize("t", [0.125, 0.25, 0.5, 0.75, 0.875, 0.375, 1 / 1024])
+def test_dyadic_times_are_exact(t):
+    """The blend halves between its two frames, so that its frames say their time."""
+    f0, f1 = np.zeros((4, 4, 3), np.float32), np.ones((4, 4, 3), np.float32)
+    np.testing.assert_array_equal(vfijax.interpolate(blend(), f0, f1, t=t), np.full_like(f0, t))
+
+
+@pytest.mark.parametrize("t", [0.1, 1 / 3, 0.4999, 0.9999, 0.0001])
+def test_other_times_are_the_nearest_multiple_of_a_1024th(t):
+    f0, f1 = np.zeros((4, 4, 3), np.float32), np.ones((4, 4, 3), np.float32)
+    found = float(vfijax.interpolate(blend(), f0, f1, t=t)[0, 0, 0])
+    assert abs(found - t) <= 2**-11
+    assert (found * 1024).is_integer()
+
+
+def test_a_quarter_is_the_middle_of_the_first_half():
+    f0, f1 = pair(20, 24)
+    middle = vfijax.interpolate(network(), f0, f1)
+    quarter = vfijax.interpolate(network(), f0, f1, t=0.25)
+    close(quarter, vfijax.interpolate(network(), f0, middle), terms=100)
+    three = vfijax.interpolate(network(), f0, f1, t=0.75)
+    close(three, vfijax.interpolate(network(), middle, f1), terms=100)
+
+
+@pytest.mark.parametrize("n", range(1, 34))
+def test_times_of_n_frames_are_increasing_and_nearly_even(n):
+    times = dyadic_times(n)
     assert len(times) == n
-    np.testing.assert_allclose(times, [float(t) for t in dyadic_times(n)], atol=1e-6)
-    assert times == sorted(times)
+    assert all(a < b for a, b in zip([0, *times], [*times, 1], strict=True))
+    error = max(abs(t - Fraction(i, n + 1)) for i, t in enumerate(times, 1))
+    assert error <= Fraction(1, 8 * (n + 1))  # the stated bound: an eighth of the spacing
+    if n + 1 in (2, 4, 8, 16, 32):
+        assert error == 0
 
 
-@pytest.mark.parametrize("n", range(1, 64))
-def test_times_are_exact_for_powers_of_two_and_within_an_eighth_of_the_spacing_else(n):
-    wanted = [Fraction(i, n + 1) for i in range(1, n + 1)]
-    error = max(abs(a - b) for a, b in zip(dyadic_times(n), wanted, strict=True))
-    assert error == 0 if (n + 1) & n == 0 else error <= Fraction(1, 8 * (n + 1))
-    assert len(set(dyadic_times(n))) == n
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 9])
+def test_n_frames_come_in_the_order_of_their_times(n):
+    f0, f1 = np.zeros((4, 4, 3), np.float32), np.ones((4, 4, 3), np.float32)
+    frames = list(vfijax.interpolate_n(blend(), f0, f1, n))
+    assert [float(frame[0, 0, 0]) for frame in frames] == [float(t) for t in dyadic_times(n)]
 
 
-def test_frames_are_made_as_they_are_asked_for():
-    f0, f1 = frames(4, 4, 3)
-    made = vfijax.interpolate_n(BLEND, f0, f1, 7)
-    assert next(made).shape == (4, 4, 3)
-    with pytest.raises(ValueError, match="1 or more"):
-        vfijax.interpolate_n(BLEND, f0, f1, 0)
+def test_each_of_n_frames_is_the_frame_at_its_time():
+    f0, f1 = pair(20, 24, dtype=np.uint8)
+    for frame, t in zip(vfijax.interpolate_n(network(), f0, f1, 5), dyadic_times(5), strict=True):
+        np.testing.assert_array_equal(frame, vfijax.interpolate(network(), f0, f1, t=float(t)))
+        assert frame.shape == f0.shape and frame.dtype == jnp.uint8
+
+
+def test_n_frames_are_made_as_they_are_asked_for(monkeypatch):
+    import vfijax.pairs
+
+    calls, middle = [], vfijax.pairs._middle
+    monkeypatch.setattr(vfijax.pairs, "_middle", lambda *args: calls.append(1) or middle(*args))
+    frames = vfijax.interpolate_n(blend(), *pair(4, 4), 7)
+    assert calls == []
+    made = [next(frames) is not None and len(calls) for _ in range(7)]
+    assert made == [3, 3, 4, 4, 6, 6, 7]
+
+
+# ------------------------------------------------------------------------------------------ errors
+
+GOOD = np.zeros((5, 6, 3), np.float32)
+ERRORS = [
+    ("a list", [[[0, 0, 0]]], GOOD, TypeError, "f0 is list; give a NumPy or JAX array"),
+    (
+        "a grey image",
+        GOOD[..., 0],
+        GOOD,
+        ValueError,
+        "f0 has shape (5, 6); RGB [H, W, 3] or [B, H, W, 3] is needed",
+    ),
+    ("channels first", GOOD, GOOD.transpose(2, 0, 1), ValueError, "f1 has shape (3, 5, 6); RGB"),
+    ("with alpha", np.zeros((5, 6, 4)), GOOD, ValueError, "f0 has shape (5, 6, 4); RGB"),
+    ("five axes", GOOD[None, None], GOOD, ValueError, "f0 has shape (1, 1, 5, 6, 3); RGB"),
+    ("one row", GOOD[:1], GOOD[:1], ValueError, "f0 is 1x6; 2x2 is the least"),
+    ("no columns", GOOD[:, :0], GOOD[:, :0], ValueError, "f0 is 5x0; 2x2 is the least"),
+    (
+        "integers",
+        GOOD.astype(np.int32),
+        GOOD.astype(np.int32),
+        TypeError,
+        "f0 is int32; give uint8 (0 to 255) or float",
+    ),
+    ("booleans", GOOD, GOOD.astype(bool), TypeError, "f1 is bool; give uint8"),
+    ("other sizes", GOOD, GOOD[:, :4], ValueError, "f0 is (5, 6, 3) but f1 (5, 4, 3); they must agree"),
+    ("other batches", GOOD[None], GOOD, ValueError, "f0 is (1, 5, 6, 3) but f1 (5, 6, 3); they must agree"),
+    (
+        "other dtypes",
+        GOOD,
+        GOOD.astype(np.uint8),
+        TypeError,
+        "f0 is float32 but f1 is uint8; they must agree",
+    ),
+    ("NaN", GOOD, GOOD * np.nan, ValueError, "f1 holds NaN or infinite values"),
+    ("infinity", GOOD + np.inf, GOOD, ValueError, "f0 holds NaN or infinite values"),
+]
+
+
+@pytest.mark.parametrize(("f0", "f1", "kind", "message"), [e[1:] for e in ERRORS], ids=[e[0] for e in ERRORS])
+@pytest.mark.parametrize(
+    "call",
+    [vfijax.interpolate, lambda *args: vfijax.interpolate_n(*args, 2)],
+    ids=["interpolate", "interpolate_n"],
+)
+def test_bad_frames_are_named_at_once(call, f0, f1, kind, message):
+    with pytest.raises(kind, match=re.escape(f"interpolate: {message}")):
+        call(blend(), f0, f1)
+
+
+def test_nan_passes_under_jit_where_values_are_unknown():
+    frame = jax.jit(vfijax.interpolate)(blend(), GOOD, GOOD * np.nan)
+    assert bool(jnp.isnan(frame).all())
+
+
+@pytest.mark.parametrize("t", [-0.1, 1.5, float("nan")])
+def test_times_outside_the_interval_are_refused(t):
+    with pytest.raises(ValueError, match=f"interpolate: t is {t}; give a time from 0"):
+        vfijax.interpolate(blend(), GOOD, GOOD, t=t)
+
+
+@pytest.mark.parametrize("n", [0, -3])
+def test_fewer_than_one_frame_is_refused_before_anything_is_made(n):
+    with pytest.raises(ValueError, match=f"interpolate_n: n is {n}; give the number of new frames"):
+        vfijax.interpolate_n(blend(), GOOD, GOOD, n)
+
+
+def test_an_unknown_implementation_is_refused_with_the_nearest_name():
+    with pytest.raises(ValueError, match="did you mean 'xla'"):
+        vfijax.interpolate(network(), GOOD, GOOD, implementation="xle")

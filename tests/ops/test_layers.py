@@ -144,8 +144,8 @@ CONVOLUTIONS = [(3, 1, 7, 6), (3, 2, 8, 6), (3, 2, 7, 5), (1, 1, 4, 5), (3, 1, 1
 def test_convolution_is_a_correlation_with_zero_padding(size, stride, height, width):
     x = image(height, width, channels=3)
     layer = Conv(4, size=size, stride=stride)
-    params = layer.init(jax.random.key(0), jnp.asarray(x))["params"]
-    params = {"kernel": params["kernel"], "bias": jnp.arange(4.0)}
+    kernel = jnp.asarray(image(size, size, 12)[0]).reshape(size, size, 3, 4)
+    params = {"kernel": kernel, "bias": jnp.arange(4.0)}
     expected = correlated(x, np.asarray(params["kernel"]), stride) + np.arange(4.0)
     close(layer.apply({"params": params}, jnp.asarray(x)), expected, terms=27)
 
@@ -174,7 +174,9 @@ def test_convolutions_side_by_side_equal_one_after_the_other():
             return side_by_side(convs, x) if self.joined else [conv(x) for conv in convs]
 
     x = jnp.asarray(image(5, 6, channels=3))
-    variables = Several(True).init(jax.random.key(0), x)
+    kernels = {n: jnp.asarray(image(3, 3, 3 * n)[0]).reshape(3, 3, 3, n) for n in (2, 5, 3)}
+    layers = {f"conv{n}": {"kernel": kernel, "bias": jnp.arange(1.0 * n)} for n, kernel in kernels.items()}
+    variables = {"params": layers}
     together, apart = (Several(joined).apply(variables, x) for joined in (True, False))
     for found, expected in zip(together, apart, strict=True):
         close(found, expected, terms=27)

@@ -19,6 +19,8 @@ class Blend(nn.Module):
 
 @dataclass(frozen=True)
 class BlendConfig(ModelConfig):
+    """Has a name and nothing else."""
+
     architecture: ClassVar[str] = "blend"
 
     def module(self, implementation: str = "auto", reference_grads: bool = False) -> nn.Module:
