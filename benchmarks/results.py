@@ -172,9 +172,9 @@ def rows_table(rows: Sequence[Row]) -> str:
 
 def row_lines(row: Row) -> list[str]:
     """One line per peer."""
-    figures = "".join(f"; {value:.3g} {name}" for name, value in row.figures.items())
+    notes = "; ".join([row.detail, *(f"{value:.3g} {name}" for name, value in row.figures.items())])
     compiling = "" if row.compile_s is None else f"{row.compile_s:.1f} s"
-    own = [f"{row.name} ({row.detail}{figures})", amount(row.median, row.unit), compiling]
+    own = [f"{row.name} ({notes})", amount(row.median, row.unit), compiling]
     peers = [
         [peer, amount(r.median, row.unit), f"{r.value:.2f} ({r.low:.2f} to {r.high:.2f})"]
         for peer, r in row.ratios.items()

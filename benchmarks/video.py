@@ -102,7 +102,9 @@ def memory_row(name: str, frames: int, folder: Path) -> Row:
     detail = f"{4 * frames} frames of {WIDTH}x{HEIGHT} beside {frames}"
     if sys.platform != "linux" or not frames:
         reason = "needs longer clips than a quick run makes" if not frames else "is read from /proc on Linux"
-        return Row(memory_label(name), "video", "", unit="MB", left_out={QUARTER: f"peak memory {reason}"})
+        return Row(
+            memory_label(name), "video", "left out", unit="MB", left_out={QUARTER: f"peak memory {reason}"}
+        )
     clips = [write_clip(folder / f"{n}.mp4", n) for n in (4 * frames, frames)]
     long, short = (peak_mb(clip, folder / "out.mp4", name) for clip in clips)
     growth = long / short
