@@ -4,7 +4,7 @@ The compressed networks are the full ones with other widths (test_configs.py), s
 forms are not run again. Compilation is most of the time here; XLA's own optimisation is turned down.
 """
 
-from functools import cache, partial
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,7 @@ import pytest
 
 import vfijax
 from tests.tolerance import close
-from vfijax.channels import Widths
 from vfijax.models import MODELS, create, forward, narrow
-from vfijax.models.unet import MASK_HEADS, TAP_HEADS
 
 GRAPHS = {
     "adacof": {"taps": 3},
@@ -54,9 +52,8 @@ def frames(batch=2):
     return np.random.default_rng(0).uniform(0, 1, (2, batch, HEIGHT, WIDTH, 3)).astype(np.float32)
 
 
-@cache
 def gradients(name, reference_grads=False):
-    """Frame, aux and the gradient of a random functional of the frame."""
+    """Frame, aux and the gradient of a random functional of the frame, by path."""
     cotangent = np.random.default_rng(1).normal(size=(2, HEIGHT, WIDTH, 3)).astype(np.float32)
 
     @quick_jit
@@ -67,8 +64,9 @@ def gradients(name, reference_grads=False):
 
         return jax.value_and_grad(energy, has_aux=True)(params)
 
-    (_, (frame, aux)), gradient = run(params(name), *frames())
-    return frame, aux, gradient.tree
+    (_, result), gradient = run(params(name), *frames())
+    leaves = jax.tree_util.tree_leaves_with_path(gradient.tree)
+    return result, {"/".join(key.key for key in path): leaf for path, leaf in leaves}
 
 
 # -------------------------------------------------------------------------------- frames, gradients
@@ -76,7 +74,7 @@ def gradients(name, reference_grads=False):
 
 @EVERY_GRAPH
 def test_frame_has_the_size_of_the_input_and_is_finite(name):
-    frame, aux, _ = gradients(name)
+    frame, aux = quick_forward(params(name), *frames())
     assert frame.shape == (2, HEIGHT, WIDTH, 3) and frame.dtype == jnp.float32
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((frame, aux)))
     assert set(aux) == {"offsets", "masks", "warped"}
@@ -92,32 +90,16 @@ WITHOUT_EFFECT = {"cdfi_fp": {"synthesis/lateral_init/prelu_0/slope"}}
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_finite_gradient_reaches_every_parameter(name):
-    leaves = {
-        "/".join(key.key for key in path): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(gradients(name)[2])
-    }
+    _, leaves = gradients(name)
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in leaves.values())
     assert {path for path, leaf in leaves.items() if not jnp.any(leaf)} == WITHOUT_EFFECT.get(name, set())
 
 
 def test_published_gradients_leave_the_filters_of_cdfi_alone_and_change_no_value():
-    frame, aux, exact = gradients("cdfi")
-    same_frame, same_aux, published = gradients("cdfi", reference_grads=True)
-    jax.tree.map(
-        partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), (frame, aux), (same_frame, same_aux)
-    )
-    assert all(not np.any(leaf) for leaf in jax.tree.leaves(published["features"]))
-    # What the samples do not pass on is missing in the encoder; the synthesis has the exact gradient.
-    close(
-        published["synthesis"]["lateral_final"]["skip"]["kernel"],
-        exact["synthesis"]["lateral_final"]["skip"]["kernel"],
-        gradient=True,
-    )
-    assert not np.allclose(
-        published["unet"]["conv1_0"]["kernel"], exact["unet"]["conv1_0"]["kernel"], rtol=1e-2
-    )
-    for head in TAP_HEADS:
-        assert np.any(published["unet"][f"{head}_3"]["kernel"])
+    result, leaves = gradients("cdfi", reference_grads=True)
+    jax.tree.map(partial(close, terms=100), result, quick_forward(params("cdfi"), *frames()))
+    without = {path for path, leaf in leaves.items() if not jnp.any(leaf)}
+    assert without == {f"features/level{i}/{leaf}" for i in range(1, 6) for leaf in ("kernel", "bias")}
 
 
 @pytest.mark.usefixtures("strict")
@@ -247,5 +229,3 @@ def test_every_model_is_covered_by_a_graph():
 
     covered = [skeleton(name) for name in GRAPHS]
     assert all(skeleton(name) in covered for name in MODELS)
-    assert set(MASK_HEADS) == set(gradients("cdfi")[1]["masks"])
-    assert isinstance(narrow("cdfi").widths, Widths)
