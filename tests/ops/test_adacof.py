@@ -1,6 +1,7 @@
 """The sampling op is its equation, values and gradients, in both implementations that run everywhere."""
 
 import re
+import sys
 from functools import partial
 
 import jax
@@ -11,6 +12,7 @@ import pytest
 from tests.ops.adacof_cases import CASES, Case, plain_python
 from tests.tolerance import close
 from vfijax.ops import adacof
+from vfijax.ops.adacof import _xla_backward as xla_backward
 from vfijax.ops.bilinear import split
 
 BOTH = pytest.mark.parametrize("implementation", ["reference", "xla"])
@@ -82,6 +84,19 @@ def test_xla_equals_the_reference_in_values_and_all_gradients(case):
     for name, actual, expected in results:
         terms = case.size**2 if name in ("out", "d_image") else case.channels
         close(actual, expected, terms=terms, gradient=name != "out")
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5])
+@pytest.mark.parametrize("channels", [3, 7])
+def test_bands_of_rows_change_no_gradient(rows, channels, monkeypatch):
+    case = Case("", size=3, channels=channels, batch=2)
+    arrays, cotangent = jax.tree.map(jnp.asarray, (case.arrays(), case.cotangent()))
+    backward = partial(xla_backward, *arrays, cotangent, dilation=1, rounding="floor")
+    whole = backward()
+    batch, _, width, _ = cotangent.shape
+    monkeypatch.setattr(sys.modules[xla_backward.__module__], "BAND_SIZE", rows * batch * width * channels)
+    for name, actual, expected in zip(NAMES[1:], backward(), whole, strict=True):
+        close(actual, expected, terms=9 if name == "d_image" else channels)
 
 
 SMOOTH = [

@@ -1,9 +1,10 @@
-"""Where a bilinear sample falls: corner indices and weights, shared by every sampling op.
+"""Where a bilinear sample falls and what its four corners contribute, shared by every sampling op.
 
-Corners are named by their row and column: `nw` is the upper left one, `se` the lower right one.
+Corners are named by their row and column: `nw` is the upper left one, `se` the lower right one. Each is
+clamped into the image by itself, which replicates the edge pixels; the shares are not changed by that.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,27 +13,21 @@ Rounding = Literal["floor", "trunc"]
 ROUNDINGS: tuple[Rounding, ...] = ("floor", "trunc")
 
 
-class Corners(NamedTuple):
-    """Four neighbours of a position and the fractions between them, arrays of one shape.
+# The neighbours of a position, as steps down and to the right: nw, ne, sw, se.
+CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
-    `nw`, `ne`, `sw`, `se` are indices into the flattened rows x columns; `fy`, `fx` say how far the
-    position lies below `nw` and to the right of it.
-    """
 
-    nw: jax.Array
-    ne: jax.Array
-    sw: jax.Array
-    se: jax.Array
+class Position(NamedTuple):
+    """Where samples fall: the upper left one of four pixels, and the rests; arrays of one shape."""
+
+    row: jax.Array
+    column: jax.Array
     fy: jax.Array
     fx: jax.Array
 
     @property
-    def indices(self) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        return self.nw, self.ne, self.sw, self.se
-
-    @property
-    def weights(self) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        """The shares of the corners, in the order of `indices`; their sum is 1."""
+    def shares(self) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        """What each of `CORNERS` contributes to the sample; the sum is 1."""
         gy, gx = 1 - self.fy, 1 - self.fx
         return gy * gx, gy * self.fx, self.fy * gx, self.fy * self.fx
 
@@ -48,24 +43,16 @@ def split(offset: jax.Array, rounding: Rounding) -> tuple[jax.Array, jax.Array]:
     return whole.astype(jnp.int32), offset - whole
 
 
-def corners(
-    row: jax.Array,
-    column: jax.Array,
-    offset_y: jax.Array,
-    offset_x: jax.Array,
-    size: tuple[int, int],
-    rounding: Rounding,
-) -> Corners:
-    """The corners of the position (row + offset_y, column + offset_x) in an image of `size`.
-
-    Every corner is clamped into the image by itself, which replicates the edge pixels; the
-    fractions are not changed by clamping.
-    """
-    height, width = size
+def locate(
+    row: jax.Array, column: jax.Array, offset_y: jax.Array, offset_x: jax.Array, rounding: Rounding
+) -> Position:
+    """The position (row + offset_y, column + offset_x)."""
     step_y, fy = split(offset_y, rounding)
     step_x, fx = split(offset_x, rounding)
-    north = jnp.clip(row + step_y, 0, height - 1) * width
-    south = jnp.clip(row + step_y + 1, 0, height - 1) * width
-    west = jnp.clip(column + step_x, 0, width - 1)
-    east = jnp.clip(column + step_x + 1, 0, width - 1)
-    return Corners(north + west, north + east, south + west, south + east, fy, fx)
+    return Position(row + step_y, column + step_x, fy, fx)
+
+
+def clamped_index(row: Any, column: Any, size: tuple[int, int]) -> jax.Array:
+    """The index of a pixel in the flattened rows x columns of an image of `size`, edges replicated."""
+    height, width = size
+    return jnp.clip(row, 0, height - 1) * width + jnp.clip(column, 0, width - 1)
