@@ -1,18 +1,16 @@
 """`vfijax evaluate`: how good a model is, on triplets with a known middle frame or on a video."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from vfijax.cli.model import resolve
+from vfijax.cli.progress import progress
 from vfijax.media import Triplet, write_image
 from vfijax.media.plot import line_chart
 from vfijax.params import ModelParams
@@ -130,8 +128,8 @@ def _check(args: Args) -> dict[str, tuple[Path, list[Triplet]]]:
 def _score_set(
     session: Session, name: str, directory: Path, triplets: list[Triplet], model: str, params: ModelParams
 ) -> None:
-    with _progress(f"{name}, {model}") as progress:
-        report = score_triplets(params, triplets, protocol=session.args.protocol, progress=progress)
+    with progress(f"{name}, {model}") as show:
+        report = score_triplets(params, triplets, protocol=session.args.protocol, progress=show)
     expected = SET_SIZES.get(name, len(triplets))
     if len(triplets) != expected:
         note = f"{name} has {len(triplets)} triplets, published means are over {expected}: not comparable"
@@ -147,13 +145,13 @@ def _score_set(
 def _score_video(session: Session, video: Path, models: dict[str, ModelParams]) -> None:
     curves, baseline = {}, {}
     for model, params in models.items():
-        with _progress(f"{video.name}, {model}") as progress:
+        with progress(f"{video.name}, {model}") as show:
             report = score_video(
                 params,
                 video,
                 protocol=session.args.protocol,
                 compare=session.args.compare,
-                progress=progress,
+                progress=show,
             )
         session.add(video.name, video, model, report)
         session.console.print(_rows(f"{video.name}, {model}", report))
@@ -212,13 +210,3 @@ def _cells(scores: Any) -> list[str]:
 def _file_name(*parts: str) -> str:
     """Parts joined to a name for a file; models may be paths."""
     return "_".join("_".join(Path(part).parts).strip("/._") for part in parts)
-
-
-@contextmanager
-def _progress(task: str) -> Iterator[Callable[[int, int | None], None]]:
-    """Yields a callback that shows how many of how many frames are scored, with the time left."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        number = bar.add_task(task, total=None)
-        yield lambda done, total: bar.update(number, completed=done, total=total)

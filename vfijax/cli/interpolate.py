@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vfijax.cli.model import resolve
+from vfijax.cli.progress import progress
 from vfijax.video import Summary, interpolate_video
 
 
@@ -48,8 +47,7 @@ class Args:
 
 def run(args: Args) -> None:
     params = resolve(args.model)
-    with _progress() as bar:
-        task = bar.add_task(args.target.name, total=None)
+    with progress(args.target.name) as show:
         summary = interpolate_video(
             args.source,
             args.target,
@@ -59,15 +57,9 @@ def run(args: Args) -> None:
             fps=None if args.fps is None else _rate(args.fps),
             crf=args.crf,
             audio=args.audio,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=show,
         )
     print(_describe(summary))
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _rate(text: str) -> Fraction:
