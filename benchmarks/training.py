@@ -11,7 +11,8 @@ from benchmarks.measure import Contestant, Plan, Row, compiled, measure
 from train.config import DataConfig, TrainConfig
 from train.presets import PRESETS
 from train.state import TrainState, initial_state
-from train.step import Batch, jitted_train_step, loss
+from train.step import Batch, Objective, jitted_train_step, loss
+from vfijax.losses import LossWeights
 from vfijax.models import config_for
 
 LOSS = "its loss, without gradients"
@@ -26,12 +27,17 @@ class Case:
 CASES = (
     Case(
         "train step, compressed_adacof",
-        replace(PRESETS["compressed_adacof"], data=DataConfig(batch=8, crop=128)),
+        replace(
+            PRESETS["compressed_adacof"],
+            data=DataConfig(batch=8, crop=128),
+            losses=LossWeights(charbonnier=1.0, smoothness=0.01),
+        ),
     ),
     Case(
         "train step, cdfi with taps=5",
         replace(
             PRESETS["cdfi"],
+            losses=LossWeights(charbonnier=1.0, smoothness=0.01),
             net=config_for("cdfi", taps=5, dilation=1),
             data=DataConfig(batch=8, crop=64),
         ),
@@ -57,8 +63,7 @@ def random_batch(data: DataConfig) -> Batch:
 
 
 def lowered_step(config: TrainConfig, state: TrainState, batch: Batch) -> jax.stages.Lowered:
-    options = {"losses": config.losses, "optim": config.optim, "reference_grads": config.reference_grads}
-    return jitted_train_step.lower(state, batch, **options)
+    return jitted_train_step.lower(state, batch, {}, objective=Objective.of(config), optim=config.optim)
 
 
 def _step(config: TrainConfig, batch: Batch) -> tuple[Contestant, float]:
@@ -69,12 +74,13 @@ def _step(config: TrainConfig, batch: Batch) -> tuple[Contestant, float]:
 
     def step() -> None:
         nonlocal state  # each step takes over the memory of the state before it
-        state, _ = jax.block_until_ready(program(state, batch))
+        state, _ = jax.block_until_ready(program(state, batch, {}))
 
     return step, seconds
 
 
 def _loss(config: TrainConfig, batch: Batch) -> Contestant:
     params = initial_state(config).params
-    program, _ = compiled(lambda p, b: loss(p, b, config.losses)[0], params, batch)
+    objective = Objective.of(config)
+    program, _ = compiled(lambda p, b: loss(p, b, objective, {})[0], params, batch)
     return lambda: program(params, batch)

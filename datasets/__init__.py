@@ -1,18 +1,39 @@
 """Training and evaluation data: sources of frames, and batches made from them."""
 
-from datasets.pipeline import as_batch, evaluation_triplets, spread, training_batches
-from datasets.sources import ClipSource, Source, Sources, TripletSource, open_sources
+from datasets.built import BUILDERS, open_built
+from datasets.choice import Choice, Sources, open_sources
+from datasets.patch_cache import open_patches
+from datasets.pipeline import (
+    Reading,
+    as_batch,
+    evaluation_triplets,
+    space_time_batches,
+    spread,
+    training_batches,
+)
+from datasets.sources import ClipSource, Source, TripletSource
 from datasets.synthetic import SyntheticSource
+from datasets.transforms import AUGMENTATIONS, Augmentation, SpaceTimeClip, TrainingTriplet
 
 __all__ = [
+    "AUGMENTATIONS",
+    "BUILDERS",
+    "Augmentation",
+    "Choice",
     "ClipSource",
+    "Reading",
     "Source",
     "Sources",
+    "SpaceTimeClip",
     "SyntheticSource",
+    "TrainingTriplet",
     "TripletSource",
     "as_batch",
     "evaluation_triplets",
+    "open_built",
+    "open_patches",
     "open_sources",
+    "space_time_batches",
     "spread",
     "training_batches",
 ]

@@ -1,18 +1,40 @@
 """Batches: batch i is a function of the source, the seed and i alone.
 
-Neither worker threads nor restarts can change what a run sees: its position is its step.
+Neither workers nor restarts nor the number of processes can change what a run sees: its position is
+its step, and a process takes its share of every batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import grain
 import numpy as np
 
 from datasets.sources import Source
-from datasets.transforms import TrainingTriplet, centre_crop
+from datasets.transforms import SpaceTimeClip, TrainingTriplet, centre_crop
 
 ENDLESS = 2**50  # items; grain's own endless repeat cannot be counted any more once it is batched
 ROLES = ("first", "middle", "last")  # of the frames of a triplet; the middle one is the target
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How batches are prepared; nothing of it changes what they hold.
+
+    Attributes:
+      threads: that prepare batches ahead of need; 0 prepares each one when it is asked for.
+      workers: processes that do so, each with its own threads; 0 stays in this one.
+      process, processes: which share of every batch is prepared here, of how many.
+    """
+
+    threads: int = 2
+    workers: int = 0
+    process: int = 0
+    processes: int = 1
+
+
+HERE = Reading()
 
 
 def as_batch(triplets: np.ndarray) -> dict[str, np.ndarray]:
@@ -21,28 +43,80 @@ def as_batch(triplets: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def training_batches(
-    source: Source, *, crop: int, batch: int, seed: int, start: int = 0, threads: int = 2
+    sources: Sequence[tuple[Source, float]],
+    transform: TrainingTriplet,
+    *,
+    batch: int,
+    seed: int,
+    start: int = 0,
+    reading: Reading = Reading(),
 ) -> Iterator[dict[str, np.ndarray]]:
     """Endless batches of random triplets, beginning with batch number `start`.
 
-    The source is gone through in a new order each time; the last items of one pass and the first of
+    Each source is gone through in a new order each time; the last items of one pass and the first of
     the next may share a batch.
 
     Args:
-      source: sequences of frames.
-      crop: side of the random squares, in pixels.
-      batch: triplets per batch.
+      sources: sequences of frames, each with its share of the batches.
+      transform: from a sequence to a triplet.
+      batch: triplets per batch, over all processes.
       seed: of order, crops and flips.
       start: number of the first batch wanted.
-      threads: that prepare batches ahead of need; 0 prepares each one when it is asked for.
+      reading: who prepares the batches.
 
     Yields:
-      `first`, `middle` and `last`, each uint8 [batch, crop, crop, 3].
+      `first`, `middle` and `last`, each uint8 [batch / processes, crop, crop, 3].
     """
-    items = grain.MapDataset.source(source).seed(seed).shuffle().repeat(ENDLESS // len(source))
-    batches = items.random_map(TrainingTriplet(crop)).batch(batch).map(as_batch)[start:]
-    reading = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
-    return iter(batches.to_iter_dataset(reading))
+    items = _stream(sources, seed).random_map(transform)
+    return _batches(items, batch, start, reading, as_batch)
+
+
+def space_time_batches(
+    source: Source,
+    transform: SpaceTimeClip,
+    *,
+    batch: int,
+    seed: int,
+    start: int = 0,
+    reading: Reading = Reading(),
+) -> Iterator[dict[str, np.ndarray]]:
+    """The same for space-time super-resolution; yields `inputs` and `targets`, see `SpaceTimeClip`."""
+    return _batches(_stream([(source, 1.0)], seed).random_map(transform), batch, start, reading)
+
+
+def _stream(sources: Sequence[tuple[Source, float]], seed: int) -> grain.MapDataset:
+    streams = [
+        grain.MapDataset.source(source).seed(seed + place).shuffle().repeat(ENDLESS // len(source))
+        for place, (source, _) in enumerate(sources)
+    ]
+    if len(streams) == 1:
+        return streams[0]
+    total = sum(share for _, share in sources)
+    mixed = grain.MapDataset.mix(streams, weights=[share / total for _, share in sources])
+    return mixed.seed(seed)
+
+
+def _batches(
+    items: grain.MapDataset, batch: int, start: int, reading: Reading, finish: Any = None
+) -> Iterator[dict[str, np.ndarray]]:
+    if batch % reading.processes:
+        raise ValueError(f"a batch of {batch} cannot be shared by {reading.processes} processes evenly")
+    shares = items.batch(batch // reading.processes)
+    own = shares[start * reading.processes + reading.process :: reading.processes]
+    own = own if finish is None else own.map(finish)
+    options = grain.ReadOptions(num_threads=reading.threads, prefetch_buffer_size=2 * reading.threads)
+    ready = own.to_iter_dataset(options)
+    if reading.workers:
+        ready = ready.mp_prefetch(_worker_processes(reading.workers))
+    return iter(ready)
+
+
+def _worker_processes(count: int) -> grain.MultiprocessingOptions:
+    from absl import flags  # grain's processes want absl's flags parsed, also where nothing uses absl
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()
+    return grain.MultiprocessingOptions(num_workers=count, per_worker_buffer_size=2)
 
 
 def evaluation_triplets(source: Source, *, limit: int, crop: int) -> np.ndarray:

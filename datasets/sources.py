@@ -4,24 +4,20 @@ A source is a sequence whose items are short runs of consecutive frames, uint8 [
 least 3: a triplet, or a whole clip.
 """
 
-import math
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from datasets.synthetic import SyntheticSource
-from vfijax.media import MediaError, Triplet, VideoReader, find_clips, find_triplets, read_image
+from vfijax.media import MediaError, NoTriplets, Triplet, VideoReader, find_clips, find_triplets, read_image
 from vfijax.media.video import open_input
 
 SYNTHETIC = "synthetic"
-VIMEO_TEST_LIST = "tri_testlist.txt"
-HELD_OUT = 0.05  # of the items of a directory, when no validation data is named
-LEAST_SIDE = 16  # pixels of validation frames
 
 Items = Sequence[Triplet] | Sequence[Path]
 
@@ -74,6 +70,9 @@ class ClipSource:
         self._decoded: OrderedDict[int, np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[Any, ...]:  # for worker processes; each begins with an empty cache
+        return ClipSource, (self.clips, self.least, self.cache_bytes)
+
     def __len__(self) -> int:
         return len(self.clips)
 
@@ -123,110 +122,116 @@ def _check_size(file: Path, height: int, width: int, least: int) -> None:
         )
 
 
+class Tolerant:
+    """A source whose unreadable items are replaced by the next readable one; says so on stderr.
+
+    Which items are replaced depends on the files alone, so that batches stay reproducible.
+    """
+
+    def __init__(self, source: Source):
+        self.source = source
+        self.bad: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        for step in range(len(self.source)):
+            place = (index + step) % len(self.source)
+            try:
+                return self.source[place]
+            except MediaError as error:
+                if place not in self.bad:
+                    self.bad.add(place)
+                    note_skipped(f"{error} ({len(self.bad)} of {len(self.source)} items so far)")
+        raise MediaError(f"none of {len(self.source)} items can be read")
+
+
+def note_skipped(message: str) -> None:
+    print(f"data: skipped: {message}", file=sys.stderr, flush=True)
+
+
 @dataclass(frozen=True)
-class Sources:
-    """Data of a run.
+class Part:
+    """Some items of a source."""
 
-    Attributes:
-      train, val: they share no triplet.
-      note: what they are, in words.
-    """
+    source: Source
+    places: Sequence[int]
 
-    train: Source
-    val: Source
-    note: str
+    def __len__(self) -> int:
+        return len(self.places)
 
-
-def open_sources(
-    source: str,
-    val: str = "",
-    *,
-    crop: int,
-    eval_crop: int,
-    seed: int = 0,
-    motion: float = 8.0,
-    cache_bytes: int = 2**31,
-) -> Sources:
-    """The training and the validation data of a run.
-
-    Args:
-      source: `synthetic` or a directory, see `find_items`.
-      val: the same, for validation. Empty: photographs that are not trained on for `synthetic`, the
-        test list of Vimeo-90K, and else the last 5 % of the directory, which are then not trained on.
-      crop: side of the squares to train on, pixels.
-      eval_crop: side of synthetic validation frames, pixels.
-      seed, motion: of synthetic triplets, see `SyntheticSource`.
-      cache_bytes: of decoded clips.
-
-    Raises:
-      MediaError: a directory without triplets or clips, or with too few or too small ones.
-    """
-    if source == SYNTHETIC:
-        train: Source = SyntheticSource(crop, seed, motion)
-        train_note, val = "synthetic triplets", val or SYNTHETIC
-    else:
-        items = find_items(source, "train")
-        if not val and (Path(source) / VIMEO_TEST_LIST).is_file():
-            val = source
-        if not val:
-            items, held_out = hold_out(items, source)
-        train, train_note = _open(items, crop, cache_bytes)
-        train_note += f" of {source}"
-    if val == SYNTHETIC:
-        return Sources(
-            train, SyntheticSource(eval_crop, 0, motion, "val"), f"{train_note}; scored on synthetic ones"
-        )
-    tested, val_note = _open(find_items(val, "test") if val else held_out, LEAST_SIDE, cache_bytes)
-    return Sources(train, tested, f"{train_note}; scored on {val_note} of {val or 'the same, held out'}")
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.source[self.places[index]]
 
 
-def find_items(root: str | Path, split: str) -> Items:
+def find_items(root: str | Path, split: str, skip_bad: bool = False) -> Items:
     """The triplets below a directory (see `vfijax.media.find_triplets`) or else its video clips.
 
     Args:
       root: the directory.
       split: "train" or "test", which of Vimeo-90K's lists to follow where there are such lists.
+      skip_bad: leave out triplets with a missing frame, instead of stopping there.
 
     Raises:
       MediaError: no such directory, or neither triplets nor clips in it.
     """
     if not Path(root).is_dir():
         raise MediaError(
-            f"{root}: no such directory; give one with triplets or video clips, or `{SYNTHETIC}`"
+            f"{root}: no such directory; give one with triplets or video clips, `{SYNTHETIC}`, or a set "
+            "built by python -m datasets.build"
         )
+    on_bad = note_skipped if skip_bad else None
     try:
-        return find_triplets(root, split=split)
-    except MediaError as no_triplets:
+        return find_triplets(root, split=split, on_bad=on_bad)
+    except NoTriplets as no_triplets:
         try:
             return find_clips(root)
         except MediaError:
             raise MediaError(f"{no_triplets} There are no video clips either.") from None
 
 
-def hold_out(items: Items, root: str) -> tuple[Items, Items]:
-    """All but the last 5 %, and these (at least one item each)."""
-    if len(items) < 2:
-        raise MediaError(f"{root}: has one item only; name validation data with --data.val")
-    count = math.ceil(HELD_OUT * len(items))
-    return items[:-count], items[-count:]
+def open_items(items: Items, least: int, cache_bytes: int, skip_bad: bool = False) -> tuple[Source, str]:
+    """The source of some files, and its size in words.
+
+    Args:
+      items: of `find_items`.
+      least: pixels that each side must have; smaller clips are left out.
+      cache_bytes: of decoded clips.
+      skip_bad: see `Tolerant`.
+
+    Raises:
+      MediaError: no clip is large enough.
+    """
+    source, note = _open(items, least, cache_bytes, skip_bad)
+    return (Tolerant(source) if skip_bad else source), note
 
 
-def _open(items: Items, least: int, cache_bytes: int) -> tuple[Source, str]:
-    """The source of some items, and its size in words."""
+def _open(items: Items, least: int, cache_bytes: int, skip_bad: bool) -> tuple[Source, str]:
     triplets = [item for item in items if isinstance(item, Triplet)]
     if triplets:
         return TripletSource(triplets, least), f"{len(triplets)} triplets"
     clips = [item for item in items if isinstance(item, Path)]
-    sides = {clip: _short_side(clip) for clip in clips}
-    kept = [clip for clip in clips if sides[clip] >= least]
+    sides = {clip: side for clip in clips if (side := _side_if_readable(clip, skip_bad)) is not None}
+    kept = [clip for clip, side in sides.items() if side >= least]
     if not kept:
         raise MediaError(
-            f"all {len(clips)} clips, such as {clips[0]}, are smaller than the crop of {least}x{least}; give "
-            f"--data.crop {max(sides.values())} or less"
+            f"all {len(clips)} clips, such as {clips[0]}, are smaller than the crop of {least}x{least}"
+            + (f"; give --data.crop {max(sides.values())} or less" if sides else " or unreadable")
         )
     small = len(clips) - len(kept)
     left_out = f" ({small} smaller than {least}x{least} left out)" if small else ""
     return ClipSource(kept, least, cache_bytes), f"{len(kept)} clips{left_out}"
+
+
+def _side_if_readable(clip: Path, skip_bad: bool) -> int | None:
+    try:
+        return _short_side(clip)
+    except MediaError as error:
+        if not skip_bad:
+            raise
+        note_skipped(str(error))
+        return None
 
 
 def _short_side(clip: Path) -> int:

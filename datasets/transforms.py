@@ -1,33 +1,91 @@
 """Training transforms on short sequences of frames, with explicit randomness.
 
-A sequence is uint8 [N, H, W, 3], N frames in the order of time. `TrainingTriplet` strings the
-functions together for grain, which hands it a generator that depends on the seed and the position
-in the stream alone.
+A sequence is uint8 [N, H, W, 3], N frames in the order of time. Every function that chooses takes a
+generator; `TrainingTriplet` and `SpaceTimeClip` string them together for grain, which hands them one
+that depends on the seed and the position in the stream alone.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import grain
 import numpy as np
 
+from vfijax.media.bicubic import reduce_bicubic
 
-def random_triplet(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Three consecutive frames, [3, H, W, 3], from a random place of the sequence."""
-    start = rng.integers(len(frames) - 2)
-    return frames[start : start + 3]
+Turn = Literal["none", "rows", "columns", "left", "right"]
+# "rows" flips up and down, "columns" left and right; "left" and "right" turn by a quarter.
+_TURNS = {
+    "none": lambda frames: frames,
+    "rows": lambda frames: np.flip(frames, 1),
+    "columns": lambda frames: np.flip(frames, 2),
+    "left": lambda frames: np.rot90(frames, 1, (1, 2)),
+    "right": lambda frames: np.rot90(frames, -1, (1, 2)),
+}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How the frames of a training sequence are varied, all in the same way.
+
+    Attributes:
+      crop: where the square is cut from.
+      flip_rows, flip_columns, transpose, reverse: each happens with probability 1/2; `reverse` is of time.
+      one_of: one of these turns happens, all equally likely.
+    """
+
+    crop: Literal["random", "centre"] = "random"
+    flip_rows: bool = False
+    flip_columns: bool = False
+    transpose: bool = False
+    reverse: bool = False
+    one_of: tuple[Turn, ...] = ("none",)
+
+
+_FLIPS = Augmentation(flip_rows=True, flip_columns=True, reverse=True)
+
+# What each document does. SepConv's own code was never published: it is as the replication tells it.
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "none": Augmentation(crop="centre"),
+    "adacof": _FLIPS,
+    "cdfi": _FLIPS,
+    "sepconv": _FLIPS,
+    # The report on SepConv in PyTorch: crops and flips, time runs forwards.
+    "sepconv_report": Augmentation(flip_rows=True, flip_columns=True),
+    # The replication of SepConv, from patches of 150 pixels: as its code has it, and as its text says.
+    "sepconv_replication": Augmentation(
+        crop="centre", one_of=("left", "rows", "columns", "none"), reverse=True
+    ),
+    "sepconv_replication_text": Augmentation(
+        one_of=("left", "right", "rows", "columns", "none"), reverse=True
+    ),
+    # Flips and transposition give all eight orientations, the rotations of the paper among them.
+    "zooming_slowmo": Augmentation(flip_rows=True, flip_columns=True, transpose=True, reverse=True),
+}
+
+
+def random_run(
+    frames: np.ndarray, count: int, rng: np.random.Generator, *, stride: int = 1, every: int = 1
+) -> np.ndarray:
+    """`count` frames, `stride` apart, from a random place of the sequence that is a multiple of `every`.
+
+    Raises:
+      ValueError: the sequence is too short.
+    """
+    room = len(frames) - (count - 1) * stride
+    if room < 1:
+        raise ValueError(
+            f"a sequence of {len(frames)} frames has no {count} frames {stride} apart; give a smaller "
+            "--data.stride"
+        )
+    start = every * rng.integers((room - 1) // every + 1)
+    return frames[start : start + (count - 1) * stride + 1 : stride]
 
 
 def random_crop(frames: np.ndarray, crop: int, rng: np.random.Generator) -> np.ndarray:
     """The same random square of `crop` pixels from all frames."""
     top, left = (rng.integers(side - crop + 1) for side in frames.shape[1:3])
     return frames[:, top : top + crop, left : left + crop]
-
-
-def random_flips(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Reversal of time, rows and columns, each with probability 1/2, the same for all frames."""
-    for axis, flip in enumerate(rng.random(3) < 0.5):
-        frames = np.flip(frames, axis) if flip else frames
-    return frames
 
 
 def centre_crop(frames: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -38,12 +96,76 @@ def centre_crop(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     return frames[:, top : top + height, left : left + width]
 
 
+def random_orientation(frames: np.ndarray, how: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """Turns, flips, transposition and reversal of time, the same for all frames."""
+    frames = _TURNS[how.one_of[rng.integers(len(how.one_of))]](frames)
+    chances = rng.random(4) < 0.5
+    for axis, wanted in enumerate((how.reverse, how.flip_rows, how.flip_columns)):
+        if wanted and chances[axis]:
+            frames = np.flip(frames, axis)
+    return frames.transpose(0, 2, 1, 3) if how.transpose and chances[3] else frames
+
+
+def colour_jitter(frames: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Brightness, contrast and the three colours scaled by 1 +- `strength`, the same for all frames."""
+    gain, contrast, *colours = 1 + strength * rng.uniform(-1, 1, 5)
+    middle = frames.mean()
+    varied = ((frames - middle) * contrast + middle) * gain * np.asarray(colours, np.float32)
+    return np.clip(varied + 0.5, 0, 255).astype(np.uint8)
+
+
 @dataclass(frozen=True)
 class TrainingTriplet(grain.transforms.RandomMap):
-    """Sequence -> triplet -> crop -> flips, still uint8: [3, crop, crop, 3]."""
+    """Sequence -> triplet -> orientation -> crop -> colours, still uint8: [3, crop, crop, 3].
+
+    Attributes:
+      crop: side of the square, pixels.
+      augmentation: an entry of `AUGMENTATIONS`.
+      stride: distance of the frames of a triplet; every: distance of the places where one may begin.
+      jitter: strength of `colour_jitter`, 0 for none.
+    """
 
     crop: int
+    augmentation: Augmentation = _FLIPS
+    stride: int = 1
+    every: int = 1
+    jitter: float = 0.0
 
     def random_map(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        triplet = random_crop(random_triplet(frames, rng), self.crop, rng)
-        return np.ascontiguousarray(random_flips(triplet, rng))
+        triplet = random_run(frames, 3, rng, stride=self.stride, every=self.every)
+        if self.augmentation.crop == "centre":
+            triplet = centre_crop(random_orientation(triplet, self.augmentation, rng), self.crop, self.crop)
+        else:
+            triplet = random_orientation(random_crop(triplet, self.crop, rng), self.augmentation, rng)
+        if self.jitter:
+            triplet = colour_jitter(triplet, self.jitter, rng)
+        return np.ascontiguousarray(triplet)
+
+
+@dataclass(frozen=True)
+class SpaceTimeClip(grain.transforms.RandomMap):
+    """Sequence -> clip for space-time super-resolution (Zooming Slow-Mo and its code).
+
+    Gives `targets`, uint8 [frames, crop, crop, 3], and `inputs`, every second one of them at a fourth
+    of the size: [(frames + 1) // 2, crop // 4, crop // 4, 3]. The whole frames are reduced first, as
+    the published low-resolution files were, and the squares are cut at corresponding places.
+    """
+
+    crop: int
+    frames: int = 7
+    augmentation: Augmentation = AUGMENTATIONS["zooming_slowmo"]
+
+    def random_map(self, frames: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        clip = random_run(frames, self.frames, rng)
+        height, width = (side - side % SCALE for side in clip.shape[1:3])
+        clip = random_orientation(clip[:, :height, :width], self.augmentation, rng)
+        small = np.stack([reduce_bicubic(frame, SCALE) for frame in clip[::2]])
+        side = self.crop // SCALE
+        top, left = (rng.integers(small.shape[axis] - side + 1) for axis in (1, 2))
+        inputs = small[:, top : top + side, left : left + side]
+        top, left = SCALE * top, SCALE * left
+        targets = clip[:, top : top + self.crop, left : left + self.crop]
+        return {"inputs": np.ascontiguousarray(inputs), "targets": np.ascontiguousarray(targets)}
+
+
+SCALE = 4  # of space-time super-resolution

@@ -2,11 +2,12 @@
 
 import dataclasses
 import typing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
+from datasets.transforms import AUGMENTATIONS
 from vfijax.checkpoint import config_from_json, config_to_json
 from vfijax.losses import LossWeights
 from vfijax.models import ModelConfig
@@ -21,35 +22,67 @@ class DataConfig:
     """Where the triplets come from."""
 
     source: Annotated[str, arg(aliases=["--data"])] = "synthetic"
-    """`synthetic`, or a directory: Vimeo-90K triplets, folders of three pictures, or video clips"""
+    """`synthetic`; a directory with Vimeo-90K triplets, folders of three pictures, video clips or patches; or
+    a set built by `python -m datasets.build`"""
     val: str = ""
     """the same, for evaluation; empty: photographs or items of the source that are not trained on"""
+    dir: str = ""
+    """where sets were built; empty: ~/tensorflow_datasets"""
     crop: int = 128
     """side of the random squares, pixels; a multiple of 32 wastes nothing"""
     batch: int = 8
     """triplets per step"""
+    augment: str = "cdfi"
+    """flips, turns, crops and reversal of time as a document has them: none, adacof, cdfi, sepconv,
+    sepconv_report, sepconv_replication, sepconv_replication_text"""
+    jitter: float = 0.0
+    """brightness, contrast and colours vary by this fraction"""
+    stride: int = 1
+    """distance of the frames of a triplet in a clip; more gives larger motion"""
+    apart: int = 1
+    """triplets of a clip begin at multiples of this frame number"""
+    limit: int = 0
+    """train on the first items only; 0 takes all"""
+    synthetic: float = 0.0
+    """share of synthetic triplets mixed into another source, below 1"""
     motion: float = 8.0
     """synthetic: greatest displacement between first and last frame, pixels"""
+    skip_bad: bool = False
+    """leave out files that cannot be read, and say so, instead of stopping"""
     cache_gb: float = 2.0
     """decoded clips kept in memory, gigabytes"""
     threads: int = 2
     """that prepare batches ahead; the batches do not depend on it"""
+    workers: int = 0
+    """processes that do so, each with its threads and cache; the batches do not depend on it"""
 
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """Adamax, its learning rate halved at regular steps."""
+    """Optimizer and learning rate."""
 
+    name: Literal["adamax", "adam"] = "adamax"
+    """Adamax or Adam (Kingma and Ba)"""
     lr: float = 1e-3
     """learning rate of the first steps"""
+    schedule: Literal["halving", "constant", "cosine"] = "halving"
+    """how the learning rate falls"""
     halve_every: int = 128_280
-    """steps between halvings of the learning rate; the default is 20 epochs of Vimeo-90K, batch 8"""
+    """halving: steps between halvings; the default is 20 epochs of Vimeo-90K, batch 8"""
+    period: int = 0
+    """cosine: steps from the full rate to `lr_end`, after which it starts anew; 0: the whole run"""
+    lr_end: float = 0.0
+    """cosine: the learning rate at the end of a period"""
+    warmup: int = 0
+    """steps in which the rate rises linearly from 0 to what the schedule says"""
     b1: float = 0.9
     """decay of the mean of gradients"""
     b2: float = 0.999
-    """decay of the greatest gradient"""
+    """decay of the greatest (Adamax) or mean squared (Adam) gradient"""
     eps: float = 1e-8
     """added to each gradient's size"""
+    ema: float = 0.0
+    """decay of a running mean of the weights, which is then what is scored and kept; 0: none"""
 
 
 @dataclass(frozen=True)
@@ -79,6 +112,16 @@ class LogConfig:
 
 
 @dataclass(frozen=True)
+class PerceptualConfig:
+    """Weights of the perceptual losses, which do not come with vfijax."""
+
+    vgg16: str = ""
+    """torchvision's VGG16, .pth or .npz, for `--losses.vgg`"""
+    vgg19: str = ""
+    """torchvision's VGG19, .pth or .npz, for `--losses.vgg19`"""
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A whole training run. With its seed it determines every number of the run on one device."""
 
@@ -90,6 +133,12 @@ class TrainConfig:
     """of parameters, order of data and augmentation"""
     start: Literal["blend", "published"] = "blend"
     """blend: begin close to the average of the frames, which learns sooner; published: plainly random"""
+    init_from: str = ""
+    """a checkpoint whose parameters replace those of the start wherever path and shape agree"""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """of the convolutions while training; parameters, sampling and losses stay float32"""
+    overfit: int = 0
+    """train and score on this many fixed triplets, without augmentation: a check of model and losses"""
     reference_grads: bool = False
     """train with the gradients of the published CDFI code instead of the exact ones"""
     losses: LossWeights = field(default_factory=LossWeights)
@@ -97,14 +146,31 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
 
 
 # What a resumed run may change: no parameter of the network at a given step depends on it.
-FREE = ("steps", "log.", "eval.every", "data.threads", "data.cache_gb")
+FREE = (
+    "steps",
+    "log.",
+    "eval.every",
+    "data.threads",
+    "data.workers",
+    "data.cache_gb",
+    "data.dir",
+    "perceptual.",
+)
 
-_POSITIVE = ("steps", "data.crop", "data.batch", "optim.lr", "optim.halve_every", "eval.every", "eval.crop",
-             "log.every", "log.checkpoint_every", "log.keep", "data.cache_gb")  # fmt: skip
-_NOT_NEGATIVE = ("seed", "data.threads", "data.motion", "eval.limit", "log.pictures")
+_POSITIVE = (
+    *("steps", "data.crop", "data.batch", "data.stride", "data.apart", "data.cache_gb"),
+    *("optim.lr", "optim.halve_every", "eval.every", "eval.crop"),
+    *("log.every", "log.checkpoint_every", "log.keep"),
+)
+_NOT_NEGATIVE = (
+    *("seed", "overfit", "data.threads", "data.workers", "data.motion", "data.limit", "data.jitter"),
+    *("optim.period", "optim.lr_end", "optim.warmup", "eval.limit", "log.pictures"),
+)
+_FRACTIONS = ("data.synthetic", "optim.ema")
 
 
 def check(config: TrainConfig) -> None:
@@ -114,6 +180,20 @@ def check(config: TrainConfig) -> None:
         if values[name] < 0 or (values[name] == 0 and name in _POSITIVE):
             least = "more than 0" if name in _POSITIVE else "0 or more"
             raise TrainError(f"--{name} is {values[name]}; give {least}")
+    for name in _FRACTIONS:
+        if not 0 <= values[name] < 1:
+            raise TrainError(f"--{name} is {values[name]}; give 0 or more, and less than 1")
+    if config.optim.schedule != "cosine" and config.optim.period:
+        raise TrainError("--optim.period belongs to --optim.schedule cosine")
+    if config.data.augment not in AUGMENTATIONS:
+        raise TrainError(f"--data.augment is {config.data.augment!r}; give one of {', '.join(AUGMENTATIONS)}")
+
+
+def complete(config: TrainConfig) -> TrainConfig:
+    """The config with the period of the cosine written out, so that a resumed run keeps it."""
+    if config.optim.schedule != "cosine" or config.optim.period:
+        return config
+    return replace(config, optim=replace(config.optim, period=config.steps))
 
 
 def to_json(config: TrainConfig) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -14,21 +14,26 @@ import jax
 import numpy as np
 
 from datasets import (
-    Source,
-    Sources,
+    AUGMENTATIONS,
+    Choice,
+    Reading,
+    TrainingTriplet,
     as_batch,
     evaluation_triplets,
     open_sources,
     spread,
     training_batches,
 )
+from datasets.pipeline import ROLES
 from train import rundir
-from train.config import TrainConfig, check
-from train.pictures import panels
-from train.report import Report
-from train.state import Checkpoints, TrainState, initial_state
-from train.step import eval_step, jitted_train_step
+from train.config import TrainConfig, TrainError, check, complete
+from train.pictures import panels, sheet
+from train.report import NotFinite, Report
+from train.state import Checkpoints, TrainState, begin, initial_params
+from train.step import Batch, Networks, Objective, eval_step, jitted_train_step
 from vfijax.checkpoint import save
+from vfijax.losses import load_networks
+from vfijax.media import write_image
 from vfijax.models import create
 from vfijax.params import ModelParams
 
@@ -70,12 +75,14 @@ def run(config: TrainConfig, out: Path, *, resume: bool = False) -> Outcome:
     Raises:
       TrainError: a config that cannot be run, an `out` that does not fit `resume`, a loss that is
         not finite.
-      ValueError, OSError: data that cannot be read.
+      ValueError, OSError: data or weights that cannot be read.
     """
     check(config)
-    fresh = initial_state(config)
-    sources = _open_sources(config)
-    triplets = evaluation_triplets(sources.val, limit=config.eval.limit, crop=config.eval.crop)
+    config = complete(config)
+    params, started = initial_params(replace(config, init_from="") if resume else config)
+    fresh = begin(params, config.optim)
+    networks = load_networks(config.losses, vgg16=config.perceptual.vgg16, vgg19=config.perceptual.vgg19)
+    data = Data.of(config)
     rundir.begin(out, config, resume)
     with ExitStack() as stack:
         checkpoints = stack.enter_context(closing(Checkpoints(out / "checkpoints", config.log.keep)))
@@ -83,61 +90,131 @@ def run(config: TrainConfig, out: Path, *, resume: bool = False) -> Outcome:
         start = int(state.step)
         report = Report(out, scalar_names(config), start=start, steps=config.steps, every=config.log.every)
         stack.enter_context(closing(report))
-        report.say(f"{out}: {describe(state.params)}; {sources.note}")
+        report.say(f"{out}: {describe(state.params)}; {data.note}")
+        if started:
+            report.say(started)
         if resume:
             report.say(f"goes on after step {start}")
         stop = stack.enter_context(stop_requests())
-        state = _steps(config, state, sources.train, triplets, report, checkpoints, stop)
+        state = _steps(config, state, networks, data, report, checkpoints, stop)
     finished = int(state.step) >= config.steps
     return Outcome(state, None if finished else stop.signal)
 
 
-def _open_sources(config: TrainConfig) -> Sources:
-    data, cache = config.data, int(config.data.cache_gb * 2**30)
-    sizes = {"crop": data.crop, "eval_crop": config.eval.crop}
-    return open_sources(
-        data.source, data.val, **sizes, seed=config.seed, motion=data.motion, cache_bytes=cache
+@dataclass(frozen=True)
+class Data:
+    """What a run trains on and is scored on.
+
+    Attributes:
+      batches: training batches from a step on.
+      triplets: for evaluation, uint8 [n, 3, H, W, 3].
+      note: what they are, in words.
+    """
+
+    batches: Callable[[int], Iterator[Batch]]
+    triplets: np.ndarray
+    note: str
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> "Data":
+        data, crop = config.data, config.data.crop
+        sources = open_sources(_choice(config))
+        shares, augmentation = sources.train, AUGMENTATIONS[data.augment]
+        triplets = evaluation_triplets(sources.val, limit=config.eval.limit, crop=config.eval.crop)
+        note = sources.note
+        if config.overfit:
+            triplets = evaluation_triplets(shares[0][0], limit=config.overfit, crop=crop)
+            shares, augmentation = ((list(triplets), 1.0),), AUGMENTATIONS["none"]
+            note = f"overfits and is scored on {len(triplets)} triplets: {note}"
+        transform = TrainingTriplet(
+            crop, augmentation, 1 if config.overfit else data.stride, data.apart, data.jitter
+        )
+
+        def batches(start: int) -> Iterator[Batch]:
+            reading = Reading(data.threads, data.workers)
+            return training_batches(
+                shares, transform, batch=data.batch, seed=config.seed, start=start, reading=reading
+            )
+
+        return cls(batches, triplets, note)
+
+
+def _choice(config: TrainConfig) -> Choice:
+    data = config.data
+    return Choice(
+        data.source,
+        data.val,
+        data.dir,
+        crop=data.crop,
+        eval_crop=config.eval.crop,
+        seed=config.seed,
+        motion=data.motion,
+        limit=data.limit,
+        synthetic=data.synthetic,
+        skip_bad=data.skip_bad,
+        cache_bytes=int(data.cache_gb * 2**30),
     )
 
 
 def _steps(
     config: TrainConfig,
     state: TrainState,
-    source: Source,
-    triplets: np.ndarray,
+    networks: Networks,
+    data: Data,
     report: Report,
     checkpoints: Checkpoints,
     stop: Stop,
 ) -> TrainState:
     """All steps that are left, with what happens between them."""
-    data, start = config.data, int(state.step)
-    batches = training_batches(
-        source, crop=data.crop, batch=data.batch, seed=config.seed, start=start, threads=data.threads
-    )
-    step_of_run = partial(
-        jitted_train_step, losses=config.losses, optim=config.optim, reference_grads=config.reference_grads
-    )
-    blend = score(create("blend", 0), triplets)
+    start = int(state.step)
+    batches = data.batches(start)
+    step_of_run = partial(jitted_train_step, objective=Objective.of(config), optim=config.optim)
+    blend = score(create("blend", 0), data.triplets)
     if start < config.steps:
         report.say("compiling the training step ...")
     report.start_clock()
-    for step in range(start + 1, config.steps + 1):
-        state, scalars = step_of_run(state, next(batches))
-        report.collect(step, scalars)
-        last = step == config.steps
-        if last or step % config.eval.every == 0:
-            report.settle()
-            evaluate(report, step, state.params, triplets, blend, config.log.pictures)
-        if last or step % config.log.checkpoint_every == 0 or stop.signal:
-            report.settle()
-            checkpoints.save(state)
-            report.start_clock()
-        if stop.signal:
-            break
-    report.settle()
+    try:
+        for step in range(start + 1, config.steps + 1):
+            state, scalars = step_of_run(state, next(batches), networks)
+            report.collect(step, scalars)
+            last = step == config.steps
+            if last or step % config.eval.every == 0:
+                report.settle()
+                evaluate(report, step, state.best, data.triplets, blend, config.log.pictures)
+            if last or step % config.log.checkpoint_every == 0 or stop.signal:
+                report.settle()
+                checkpoints.save(state)
+                save(report.out / "last", state.best, step=step)
+                report.start_clock()
+            if stop.signal:
+                break
+        report.settle()
+    except NotFinite as error:
+        kept = keep_batch(report.out, error.step, next(data.batches(error.step - 1)))
+        raise TrainError(f"{error}; {_way_out(checkpoints, kept, report.out)}") from None
     if not (report.out / "model").exists():  # stopped before the first evaluation
-        save(report.out / "model", state.params, step=int(state.step))
+        save(report.out / "model", state.best, step=int(state.step))
     return state
+
+
+def keep_batch(out: Path, step: int, batch: Batch) -> Path:
+    """Stores the batch of a step, exactly and as a picture; returns the path without suffix."""
+    path = out / f"batch_of_step_{step}"
+    np.savez(path.with_suffix(".npz"), **batch)
+    write_image(path.with_suffix(".png"), sheet({role: np.asarray(batch[role]) for role in ROLES}))
+    return path
+
+
+def _way_out(checkpoints: Checkpoints, batch: Path, out: Path) -> str:
+    newest = checkpoints.latest()
+    last = (
+        f"the last good checkpoint is that of step {newest}, start from it with --init-from {out / 'last'}"
+        if newest
+        else "there is no checkpoint yet"
+    )
+    return (
+        f"its batch is in {batch}.npz and .png; {last}. A lower --optim.lr or some --optim.warmup often helps"
+    )
 
 
 def scalar_names(config: TrainConfig) -> list[str]:
@@ -158,8 +235,8 @@ def describe(params: ModelParams) -> str:
 def predictions(params: ModelParams, triplets: np.ndarray) -> Iterator[dict[str, Any]]:
     """`eval_step` of all triplets, in batches of one size, so that it is compiled once."""
     size = next(n for n in range(EVAL_BATCH, 0, -1) if len(triplets) % n == 0)
-    for begin in range(0, len(triplets), size):
-        yield jax.device_get(eval_step(params, as_batch(triplets[begin : begin + size])))
+    for place in range(0, len(triplets), size):
+        yield jax.device_get(eval_step(params, as_batch(triplets[place : place + size])))
 
 
 def score(params: ModelParams, triplets: np.ndarray) -> float:

@@ -22,7 +22,7 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 from train import rundir
 from train.config import TrainConfig, TrainError
 from train.loop import run
-from train.presets import PRESETS
+from train.presets import NO_NET, PRESETS
 from vfijax.models import MODELS, ModelConfig
 
 RUNS = Path("runs")
@@ -89,6 +89,10 @@ def choose(model: str | None, preset: str | None) -> TrainConfig:
         kind = "preset" if preset else "preset for model"
         raise TrainError(f"no {kind} {name!r}{_near(name, PRESETS)} (presets: {', '.join(PRESETS)})")
     found = PRESETS[name]
+    if not model and found.net == NO_NET:
+        raise TrainError(
+            f"preset {name!r} is the recipe of a network that is not here; name one to train with --model"
+        )
     return replace(found, net=MODELS[model]) if model else found
 
 

@@ -19,7 +19,6 @@ from vfijax.media.plot import line_chart
 
 METRICS = "metrics.csv"
 PATIENCE = 30.0  # seconds without a line on the screen, at most, while steps are being taken
-_CURVES = {"network": "psnr", "blend": "blend_psnr"}
 Row = dict[str, float]
 
 
@@ -41,12 +40,34 @@ def to_csv(columns: list[str], rows: list[Row], header: bool = True) -> str:
     return text.getvalue()
 
 
+def curves(rows: list[Row]) -> np.ndarray:
+    """The score beside that of the blend, and below it the loss, by step: uint8 [H, W, 3]."""
+
+    def line(key: str) -> tuple[list[float], list[float]]:
+        known = [row for row in rows if key in row]
+        return [row["step"] for row in known], [row[key] for row in known]
+
+    score = {"network": line("psnr"), "blend": line("blend_psnr")}
+    charts = [line_chart(score, x_label="step", y_label="PSNR in dB")]
+    if line("loss")[0]:
+        charts.append(line_chart({"loss": line("loss")}, x_label="step", y_label="loss"))
+    return np.concatenate(charts)
+
+
 def duration(seconds: float) -> str:
     """Such as `45 s`, `12 min`, `3.4 h`, `2.1 days`."""
     for unit, size, form in (("days", 86400, ".1f"), ("h", 3600, ".1f"), ("min", 60, ".0f")):
         if seconds >= 1.5 * size:
             return f"{seconds / size:{form}} {unit}"
     return f"{seconds:.0f} s"
+
+
+class NotFinite(TrainError):
+    """A loss or a gradient that is not finite, and the step where that happened."""
+
+    def __init__(self, message: str, step: int):
+        super().__init__(message)
+        self.step = step
 
 
 class Report:
@@ -96,7 +117,7 @@ class Report:
         """Waits for the step collected last, and writes a line when one is due.
 
         Raises:
-          TrainError: the loss or the gradient is not finite.
+          NotFinite: the loss or the gradient is not.
         """
         if self._pending is None:
             return
@@ -105,10 +126,7 @@ class Report:
         values = {name: float(np.asarray(scalars[name])) for name in self.columns if name in scalars}
         broken = [name for name, value in values.items() if not math.isfinite(value)]
         if broken:
-            raise TrainError(
-                f"{broken[0]} is {values[broken[0]]} at step {step}; nothing of this step was saved. A lower "
-                "--optim.lr usually helps"
-            )
+            raise NotFinite(f"{broken[0]} is {values[broken[0]]} at step {step}", step)
         self._collected.append(values)
         self._timed += 1
         if not self._compiled:  # the first step is mostly compilation
@@ -153,10 +171,7 @@ class Report:
         """Writes a score and draws the curve; says whether it is the best so far."""
         best = max((row["psnr"] for row in self.rows if "psnr" in row), default=-math.inf)
         self.write(step, {"psnr": psnr, "blend_psnr": blend_psnr})
-        scored = [row for row in self.rows if "psnr" in row]
-        steps = [row["step"] for row in scored]
-        curves = {name: (steps, [row[key] for row in scored]) for name, key in _CURVES.items()}
-        write_image(self.out / "curve.png", line_chart(curves, x_label="step", y_label="PSNR in dB"))
+        write_image(self.out / "curve.png", curves(self.rows))
         self.say(f"evaluation at step {step}: {psnr:.3f} dB, blend {blend_psnr:.3f} dB")
         return psnr > best
 

@@ -3,10 +3,12 @@
 run.json            config, command line, versions, git commit, device; every resumption
 metrics.csv         losses, speed and scores by step
 tensorboard/        the same for TensorBoard
-curve.png           score of the network beside that of the blend, by step
+curve.png           score of the network beside that of the blend, and the loss, by step
 samples/            pictures of some validation triplets at each evaluation
 checkpoints/        full states to resume from, by step
 model/              the network with the best score so far, for `vfijax interpolate --model`
+last/               the network at the newest checkpoint
+batch_of_step_N.*   the batch that made the loss or the gradient infinite or NaN, if one did
 """
 
 import json

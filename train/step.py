@@ -1,56 +1,87 @@
 """One step of training and of evaluation, as pure functions."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from train.config import OptimConfig
+from train.config import OptimConfig, TrainConfig
 from train.state import TrainState, learning_rate, optimizer
-from vfijax.losses import LossWeights, weighted
+from vfijax.losses import LossWeights, needs_flip, weighted
 from vfijax.metrics import psnr
 from vfijax.models import forward
 from vfijax.pairs import to_float, to_uint8
 from vfijax.params import ModelParams
 
 Batch = dict[str, Any]
+Networks = Mapping[str, Any]  # parameters of the networks behind perceptual losses
 MAX_PSNR = 100.0  # decibels, for frames predicted without error, so that means stay finite
 
 
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised, and how it is computed; static under jit.
+
+    Attributes:
+      losses: weights of the terms.
+      reference_grads: use the gradients of the published CDFI code, see `vfijax.models.forward`.
+      precision: of the convolutions.
+    """
+
+    losses: LossWeights
+    reference_grads: bool = False
+    precision: str = "float32"
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> "Objective":
+        return cls(config.losses, config.reference_grads, config.precision)
+
+
 def loss(
-    params: ModelParams, batch: Batch, weights: LossWeights, reference_grads: bool = False
+    params: ModelParams, batch: Batch, objective: Objective, networks: Networks
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The training loss of a batch, and its terms without their weights.
 
     Args:
       params: the network.
       batch: `first`, `middle` and `last`, uint8 or float [B, H, W, 3]; the middle one is the target.
-      weights: of the terms.
-      reference_grads: use the gradients of the published CDFI code, see `vfijax.models.forward`.
+      objective: what is asked for.
+      networks: of the perceptual terms, by name.
     """
     first, middle, last = (to_float(jnp.asarray(batch[role])) for role in ("first", "middle", "last"))
-    frame, aux = forward(params, first, last, reference_grads=reference_grads)
-    return weighted(weights, frame, middle, aux)
+    run = partial(forward, params, reference_grads=objective.reference_grads, precision=objective.precision)
+    frame, aux = run(first, last)
+    if needs_flip(objective.losses):
+        aux = aux | {"flipped": run(last, first)[0]}
+    return weighted(objective.losses, frame, middle, aux, networks)
 
 
 def train_step(
-    state: TrainState, batch: Batch, *, losses: LossWeights, optim: OptimConfig, reference_grads: bool
+    state: TrainState, batch: Batch, networks: Networks, *, objective: Objective, optim: OptimConfig
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """The state after one optimizer step, and scalars: `loss`, its terms, `grad_norm`, `learning_rate`."""
-    objective = jax.value_and_grad(loss, has_aux=True)
-    (total, terms), grads = objective(state.params, batch, losses, reference_grads)
+    gradients = jax.value_and_grad(loss, has_aux=True)
+    (total, terms), grads = gradients(state.params, batch, objective, networks)
     updates, opt_state = optimizer(optim).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     scalars = {"loss": total, **terms, "grad_norm": optax.tree.norm(grads)}
     scalars["learning_rate"] = jnp.asarray(learning_rate(optim)(state.step))
-    return TrainState(state.step + 1, params, opt_state), scalars
+    mean = None if state.mean is None else _towards(state.mean, params, optim.ema, state.step)
+    return TrainState(state.step + 1, params, opt_state, mean), scalars
 
 
-jitted_train_step = jax.jit(
-    train_step, static_argnames=("losses", "optim", "reference_grads"), donate_argnames="state"
-)
+def _towards(mean: ModelParams, params: ModelParams, decay: float, step: jax.Array) -> ModelParams:
+    """The next running mean; at first it forgets faster, so that the start does not linger in it."""
+    kept = jnp.minimum(decay, (1 + step) / (10 + step))
+    return jax.tree.map(lambda m, p: kept * m + (1 - kept) * p, mean, params)
+
+
+jitted_train_step = jax.jit(train_step, static_argnames=("objective", "optim"), donate_argnames="state")
 
 
 @jax.jit

@@ -27,7 +27,10 @@ def pad_edges(x: jax.Array, pad: int) -> jax.Array:
 
 
 class Conv(nn.Module):
-    """A correlation with bias: `kernel` [size, size, in, out] and `bias` [out]; zero padding by 1."""
+    """A correlation with bias: `kernel` [size, size, in, out] and `bias` [out]; zero padding by 1.
+
+    Computes in the dtype of its parameters.
+    """
 
     features: int
     size: int = 3
@@ -41,13 +44,13 @@ class Conv(nn.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel, bias = self.parameters(x.shape[-1])
-        return convolve(x, kernel, self.stride) + bias.reshape(1, 1, 1, -1)
+        return convolve(x.astype(kernel.dtype), kernel, self.stride) + bias.reshape(1, 1, 1, -1)
 
 
 def side_by_side(convs: Sequence[Conv], x: jax.Array) -> list[jax.Array]:
     """Several convolutions of one input, computed as one, which a CPU does faster."""
     kernels, biases = zip(*(conv.parameters(x.shape[-1]) for conv in convs), strict=True)
-    together = convolve(x, jnp.concatenate(kernels, axis=-1), 1)
+    together = convolve(x.astype(kernels[0].dtype), jnp.concatenate(kernels, axis=-1), 1)
     together = together + jnp.concatenate(biases).reshape(1, 1, 1, -1)
     ends = np.cumsum([conv.features for conv in convs])
     return jnp.split(together, ends[:-1].tolist(), axis=-1)

@@ -11,10 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["mean_absolute_error", "psnr", "rmse", "ssim", "ssim_map"]
+from vfijax.windows import apply, window_matrix
+
+__all__ = ["mean_absolute_error", "psnr", "rmse", "ssim", "ssim_gaussian", "ssim_gaussian_map", "ssim_map"]
 
 SSIM_WINDOW = 7  # pixels, uniform weights
 SSIM_K1, SSIM_K2 = 0.01, 0.03
+GAUSSIAN_WINDOW, GAUSSIAN_SIGMA = 11, 1.5  # of `ssim_gaussian`, pixels
 
 Image = jax.Array | np.ndarray
 
@@ -44,14 +47,16 @@ def _mean(values: jax.Array) -> jax.Array:
     return values.mean(axis=(-2, -1)).mean(axis=-1)
 
 
-def psnr(prediction: Image, target: Image, *, peak: float = 1.0) -> jax.Array:
+def psnr(prediction: Image, target: Image, *, peak: float | jax.Array = 1.0) -> jax.Array:
     """Peak signal-to-noise ratio, 10 log10(peak^2 / MSE), in decibels; infinite for equal images.
+
+    `peak` is a number, or one per image, such as `target.max(axis=(-3, -2, -1))`.
 
     Raises:
       TypeError, ValueError: images that are not float, not [..., H, W, C], or of different shapes.
     """
     prediction, target = _check("psnr", prediction, target)
-    return 10 * jnp.log10(peak**2 / _mean((prediction - target) ** 2))
+    return 10 * jnp.log10(jnp.square(peak) / _mean((prediction - target) ** 2))
 
 
 def rmse(prediction: Image, target: Image) -> jax.Array:
@@ -101,3 +106,30 @@ def _window_mean(image: jax.Array) -> jax.Array:
     for window in ((SSIM_WINDOW, 1, 1), (1, SSIM_WINDOW, 1)):
         image = jax.lax.reduce_window(image, 0.0, jax.lax.add, leading + window, ones, "VALID") / SSIM_WINDOW
     return image
+
+
+def ssim_gaussian(prediction: Image, target: Image) -> jax.Array:
+    """Structural similarity with a Gaussian window, of images in [0, 1]; at most 1.
+
+    The variant of the replication of SepConv, for its loss and its validation: 11x11 window, sigma 1.5,
+    K1 = 0.01, K2 = 0.03, plain weighted variances, zeros beyond the border, mean over all positions
+    and channels. Other programs leave the border out or use other variances, and get other numbers.
+
+    Raises:
+      TypeError, ValueError: as for `psnr`.
+    """
+    return _mean(ssim_gaussian_map(*_check("ssim_gaussian", prediction, target)))
+
+
+def ssim_gaussian_map(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """The values that `ssim_gaussian` averages: [..., H, W, C], in the precision of the images."""
+    weights = np.exp(-np.square(np.arange(GAUSSIAN_WINDOW) - GAUSSIAN_WINDOW // 2) / (2 * GAUSSIAN_SIGMA**2))
+    weights = weights / weights.sum()
+    rows, columns = (window_matrix(size, weights, "zero") for size in target.shape[-3:-1])
+    moments = (prediction, target, prediction**2 + target**2, prediction * target)
+    blurred = apply(rows, jnp.concatenate(moments, axis=-1), columns)
+    mean_x, mean_y, squares, product = jnp.split(blurred, 4, axis=-1)
+    c1, c2 = SSIM_K1**2, SSIM_K2**2
+    means, mean_product = mean_x**2 + mean_y**2, mean_x * mean_y
+    luminance = (2 * mean_product + c1) / (means + c1)
+    return luminance * (2 * (product - mean_product) + c2) / (squares - means + c2)

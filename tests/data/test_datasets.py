@@ -4,9 +4,24 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from datasets import evaluation_triplets, open_sources, spread, training_batches
-from datasets.sources import ClipSource, TripletSource
-from datasets.transforms import centre_crop, random_crop, random_flips, random_triplet
+from datasets import (
+    AUGMENTATIONS,
+    Augmentation,
+    Choice,
+    ClipSource,
+    Reading,
+    SpaceTimeClip,
+    SyntheticSource,
+    TrainingTriplet,
+    TripletSource,
+    evaluation_triplets,
+    open_sources,
+    space_time_batches,
+    spread,
+    training_batches,
+)
+from datasets.sources import Tolerant
+from datasets.transforms import centre_crop, colour_jitter, random_crop, random_orientation, random_run
 from vfijax.media import Frame, MediaError, VideoInfo, VideoWriter, write_image
 
 
@@ -24,9 +39,17 @@ class Numbered:
         return np.stack([np.full_like(frame, index) * 16 + frame, row, column], axis=-1).astype(np.uint8)
 
 
+CROP = TrainingTriplet(8)
+
+
+def batches(*sources, batch=3, seed=0, start=0, transform=CROP, **reading):
+    shares = [(source, 1.0) for source in sources]
+    reading = Reading(**{"threads": 0} | reading)
+    return training_batches(shares, transform, batch=batch, seed=seed, start=start, reading=reading)
+
+
 def take(count, **changes):
-    options = {"crop": 8, "batch": 3, "seed": 0, "threads": 0} | changes
-    return list(itertools.islice(training_batches(Numbered(7), **options), count))
+    return list(itertools.islice(batches(Numbered(7), **changes), count))
 
 
 def assert_equal_batches(batches, others):
@@ -66,27 +89,139 @@ def test_another_seed_gives_other_batches():
     assert any((a["first"] != b["first"]).any() for a, b in zip(take(3), take(3, seed=1), strict=True))
 
 
+@pytest.mark.parametrize("processes", [1, 2, 3, 6])
+@pytest.mark.parametrize("start", [0, 4])
+def test_processes_share_every_batch_without_losing_or_doubling_a_triplet(processes, start):
+    shares = [take(5, batch=6, start=start, process=p, processes=processes) for p in range(processes)]
+    steps = zip(*shares, strict=True)
+    joined = [{role: np.concatenate([part[role] for part in parts]) for role in parts[0]} for parts in steps]
+    assert_equal_batches(joined, take(9, batch=6)[start : start + 5])
+
+
+def test_a_batch_that_processes_cannot_share_evenly_is_refused():
+    with pytest.raises(ValueError, match="batch of 3 cannot be shared by 2 processes"):
+        take(1, processes=2)
+
+
+def test_batches_do_not_depend_on_worker_processes():
+    source = SyntheticSource(16, seed=1, motion=2.0, length=10)
+    expected = list(itertools.islice(batches(source), 4))
+    assert_equal_batches(list(itertools.islice(batches(source, workers=2, start=1), 3)), expected[1:])
+
+
+def test_sources_are_mixed_by_their_shares():
+    mixed = training_batches(
+        [(Numbered(3), 0.75), (Numbered(1, frames=3), 0.25)], TrainingTriplet(8), batch=8, seed=0
+    )
+    items = np.concatenate([b["middle"][:, 0, 0, 0] // 16 for b in itertools.islice(mixed, 20)])
+    assert [np.mean(items == i) for i in (1, 2)] == pytest.approx([0.25, 0.25], abs=0.02)
+
+
 def test_an_error_of_the_source_reaches_the_trainer_from_a_thread():
-    class Broken(Numbered):
-        def __getitem__(self, index):
-            raise MediaError("clip.mp4: is truncated")
-
     with pytest.raises(MediaError, match=r"clip.mp4: is truncated"):
-        next(training_batches(Broken(4), crop=8, batch=2, seed=0, threads=2))
+        next(batches(Broken(4, bad=range(4)), threads=2))
 
 
-def test_flips_and_reversal_each_happen_in_about_half_of_the_cases():
-    frames = Numbered(1, frames=3)[0]
+class Broken(Numbered):
+    def __init__(self, items, bad):
+        super().__init__(items)
+        self.bad = bad
+
+    def __getitem__(self, index):
+        if index in self.bad:
+            raise MediaError("clip.mp4: is truncated")
+        return super().__getitem__(index)
+
+
+def test_items_that_cannot_be_read_are_skipped_and_counted_when_asked_for(capsys):
+    source = Tolerant(Broken(5, bad=(1, 2, 4)))
+    assert [int(source[i][0, 0, 0, 0]) // 16 for i in range(5)] == [0, 3, 3, 3, 0]
+    assert source.bad == {1, 2, 4}
+    assert capsys.readouterr().err.count("skipped: clip.mp4: is truncated") == 3
+    with pytest.raises(MediaError, match="none of 2 items can be read"):
+        Tolerant(Broken(2, bad=(0, 1)))[0]
+
+
+# ------------------------------------------------------------------------------------ augmentation
+
+
+def changes(frames, how, count=400):
+    """How often each of the axes time, rows, columns runs backwards."""
     rng = np.random.default_rng(0)
-    flipped = [random_flips(frames, rng).astype(int) for _ in range(400)]
-    for axis, channel in enumerate(range(3)):
-        share = np.mean([np.diff(f[..., channel], axis=axis).mean() < 0 for f in flipped])
-        assert 0.4 < share < 0.6
+    turned = [random_orientation(frames, how, rng).astype(int) for _ in range(count)]
+    return [
+        np.mean([np.diff(t[..., c], axis=axis).mean() < 0 for t in turned]) for axis, c in enumerate(range(3))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("none", (0, 0, 0)),
+        ("cdfi", (0.5, 0.5, 0.5)),
+        ("adacof", (0.5, 0.5, 0.5)),
+        ("sepconv", (0.5, 0.5, 0.5)),
+        ("sepconv_report", (0, 0.5, 0.5)),
+    ],
+)
+def test_each_document_flips_as_often_as_it_says(name, expected):
+    frames = Numbered(1, frames=3)[0]
+    assert changes(frames, AUGMENTATIONS[name]) == pytest.approx(list(expected), abs=0.08)
+
+
+@pytest.mark.parametrize(("name", "turns"), [("sepconv_replication", 4), ("sepconv_replication_text", 5)])
+def test_the_replication_turns_one_way_of_several(name, turns):
+    frames, rng = Numbered(1, frames=3, height=9, width=9)[0], np.random.default_rng(0)
+    seen = [random_orientation(frames, AUGMENTATIONS[name], rng).tobytes() for _ in range(300)]
+    assert len(set(seen)) == 2 * turns  # each of them forwards and backwards in time
+
+
+def test_zooming_slowmo_takes_all_eight_orientations_in_both_directions_of_time():
+    frames, rng = Numbered(1, frames=3, height=9, width=9)[0], np.random.default_rng(0)
+    how = AUGMENTATIONS["zooming_slowmo"]
+    assert len({random_orientation(frames, how, rng).tobytes() for _ in range(400)}) == 16
+
+
+def test_centre_crops_come_from_the_centre():
+    transform = TrainingTriplet(8, Augmentation(crop="centre"))
+    for batch in take(3, transform=transform):
+        assert (batch["middle"][:, 0, 0, 1:] == (2, 4)).all()
+
+
+def test_colours_vary_alike_in_all_frames():
+    frames, rng = np.full((3, 8, 8, 3), 100, np.uint8), np.random.default_rng(0)
+    varied = np.stack([colour_jitter(frames, 0.2, rng) for _ in range(20)])
+    assert (varied == varied[:, :1, :1, :1]).all() and len(np.unique(varied)) > 10
+    assert (np.abs(varied.astype(int) - 100) <= 45).all()
+
+
+@pytest.mark.parametrize(("stride", "every", "starts"), [(1, 1, {0, 1, 2}), (2, 1, {0}), (1, 2, {0, 2})])
+def test_triplets_begin_where_asked_and_are_as_far_apart_as_asked(stride, every, starts):
+    frames, rng = Numbered(1)[0], np.random.default_rng(0)
+    runs = [random_run(frames, 3, rng, stride=stride, every=every)[:, 0, 0, 0] for _ in range(60)]
+    assert {int(run[0]) for run in runs} == starts
+    assert all((np.diff(run.astype(int)) == stride).all() for run in runs)
+
+
+def test_a_stride_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"5 frames has no 3 frames 3 apart; give a smaller --data\.stride"):
+        random_run(Numbered(1)[0], 3, np.random.default_rng(0), stride=3)
+
+
+def test_space_time_clips_are_the_targets_and_every_second_frame_reduced():
+    source = SyntheticSource(48, seed=1, motion=4.0, length=2)
+    transform = SpaceTimeClip(32, frames=3, augmentation=AUGMENTATIONS["zooming_slowmo"])
+    batch = next(space_time_batches(source, transform, batch=2, seed=0))
+    assert batch["inputs"].shape == (2, 2, 8, 8, 3) and batch["targets"].shape == (2, 3, 32, 32, 3)
+    for clip, small in zip(batch["targets"][:, ::2], batch["inputs"], strict=True):
+        means = clip.reshape(2, 8, 4, 8, 4, 3).mean((2, 4))
+        assert np.abs(means - small).mean() < 6  # bicubic and box reduction are close
+        assert np.corrcoef(means.ravel(), small.ravel())[0, 1] > 0.98
 
 
 def test_random_choices_reach_both_ends():
     frames, rng = Numbered(1)[0], np.random.default_rng(0)
-    starts = {int(random_triplet(frames, rng)[0, 0, 0, 0]) for _ in range(60)}
+    starts = {int(random_run(frames, 3, rng)[0, 0, 0, 0]) for _ in range(60)}
     tops = {int(random_crop(frames, 8, rng)[0, 0, 0, 1]) for _ in range(100)}
     assert starts == {0, 1, 2} and tops == set(range(5))
 
@@ -137,16 +272,23 @@ def write_clip(path, count=5, height=40, width=48):
             video.write(Frame(frame(20 * i, height, width), Fraction(i, 25)))
 
 
-def open_directory(path, val="", crop=32):
-    return open_sources(str(path), str(val) if val else "", crop=crop, eval_crop=32)
+def open_directory(path, val="", crop=32, **changes):
+    return open_sources(Choice(str(path), str(val) if val else "", crop=crop, eval_crop=32, **changes))
+
+
+def only(sources):
+    """The training source of a run that has one."""
+    ((source, share),) = sources.train
+    assert share == 1
+    return source
 
 
 def test_folders_of_triplets_are_found_and_their_tail_is_held_out(tmp_path):
     for i in range(4):
         write_triplet(tmp_path / f"scene{i}", (i, 100 + i, 200 + i))
     sources = open_directory(tmp_path)
-    assert isinstance(sources.train, TripletSource)
-    assert (len(sources.train), len(sources.val)) == (3, 1)
+    assert isinstance(only(sources), TripletSource)
+    assert (len(only(sources)), len(sources.val)) == (3, 1)
     np.testing.assert_array_equal(sources.val[0][:, 0, 0, 0], [3, 103, 203])
 
 
@@ -156,7 +298,7 @@ def test_vimeo_lists_say_what_is_trained_on_and_what_is_scored(tmp_path):
     (tmp_path / "tri_trainlist.txt").write_text("00001/0001\n00002/0001\n\n")
     (tmp_path / "tri_testlist.txt").write_text("00001/0002\n")
     sources = open_directory(tmp_path)
-    assert [triplet.name for triplet in sources.train.triplets] == ["00001/0001", "00002/0001"]
+    assert [triplet.name for triplet in only(sources).triplets] == ["00001/0001", "00002/0001"]
     assert [triplet.name for triplet in sources.val.triplets] == ["00001/0002"]
 
 
@@ -165,11 +307,12 @@ def test_clips_are_found_and_too_small_ones_left_out_and_counted(tmp_path):
     write_clip(tmp_path / "b.mp4")
     write_clip(tmp_path / "small.mp4", height=24)
     sources = open_directory(tmp_path, val=tmp_path)
-    assert isinstance(sources.train, ClipSource)
-    assert [clip.name for clip in sources.train.clips] == ["a.mp4", "b.mp4"]
+    train = only(sources)
+    assert isinstance(train, ClipSource)
+    assert [clip.name for clip in train.clips] == ["a.mp4", "b.mp4"]
     assert "2 clips (1 smaller than 32x32 left out)" in sources.note
-    assert sources.train[0].shape == (5, 40, 48, 3)
-    np.testing.assert_allclose(sources.train[1][:, 5, 5, 0], [0, 20, 40, 60, 80], atol=3)
+    assert train[0].shape == (5, 40, 48, 3)
+    np.testing.assert_allclose(train[1][:, 5, 5, 0], [0, 20, 40, 60, 80], atol=3)
 
 
 def test_clips_are_decoded_once_while_there_is_room(tmp_path):
@@ -187,8 +330,8 @@ def test_clips_are_decoded_once_while_there_is_room(tmp_path):
 
 @pytest.mark.parametrize("val", ["synthetic", ""])
 def test_synthetic_frames_have_the_sizes_asked_for(val):
-    sources = open_sources("synthetic", val, crop=32, eval_crop=40)
-    assert sources.train[0].shape == (3, 32, 32, 3)
+    sources = open_sources(Choice("synthetic", val, crop=32, eval_crop=40))
+    assert only(sources)[0].shape == (3, 32, 32, 3)
     assert sources.val[0].shape == (3, 40, 40, 3)
 
 
@@ -230,7 +373,7 @@ def test_a_triplet_smaller_than_the_crop_is_named_with_the_way_out(tmp_path):
     for i in range(3):
         write_triplet(tmp_path / f"scene{i}", height=20)
     with pytest.raises(MediaError, match=r"im1\.png: is 48x20, smaller.*--data\.crop 20"):
-        open_directory(tmp_path).train[0]
+        only(open_directory(tmp_path))[0]
 
 
 def test_a_triplet_of_different_sizes_is_named(tmp_path):
@@ -238,7 +381,7 @@ def test_a_triplet_of_different_sizes_is_named(tmp_path):
         write_triplet(tmp_path / f"scene{i}")
     write_image(tmp_path / "scene0" / "im2.png", frame(0, 40, 50))
     with pytest.raises(MediaError, match=r"im2\.png: is 50x40 but im1\.png beside it is 48x40"):
-        open_directory(tmp_path).train[0]
+        only(open_directory(tmp_path))[0]
 
 
 def test_a_clip_without_three_frames_is_named(tmp_path):
@@ -251,3 +394,34 @@ def test_a_clip_that_does_not_fit_into_memory_is_named(tmp_path):
     write_clip(tmp_path / "long.mp4")
     with pytest.raises(MediaError, match=r"long\.mp4: does not fit.*--data\.cache_gb"):
         ClipSource([tmp_path / "long.mp4"], 16, 1000)[0]
+
+
+def test_a_triplet_with_a_missing_frame_is_named_or_skipped(tmp_path, capsys):
+    for i in range(4):
+        write_triplet(tmp_path / f"scene{i}")
+    (tmp_path / "scene1" / "im2.png").unlink()
+    with pytest.raises(MediaError, match=r"scene1 does not hold three images, only im1\.png, im3\.png"):
+        open_directory(tmp_path)
+    sources = open_directory(tmp_path, skip_bad=True)
+    assert len(only(sources)) == 2 and len(sources.val) == 1
+    assert "skipped" in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_read_is_named_or_skipped(tmp_path, capsys):
+    for i in range(4):
+        write_triplet(tmp_path / f"scene{i}", (i, i, i))
+    broken = tmp_path / "scene1" / "im2.png"
+    broken.write_bytes(broken.read_bytes()[:40])
+    with pytest.raises(MediaError, match=r"scene1/im2\.png"):
+        only(open_directory(tmp_path))[1]
+    assert only(open_directory(tmp_path, skip_bad=True))[1][0, 0, 0, 0] == 2
+    assert "im2.png" in capsys.readouterr().err
+
+
+def test_the_first_items_can_be_chosen_and_synthetic_ones_mixed_in(tmp_path):
+    for i in range(5):
+        write_triplet(tmp_path / f"scene{i}")
+    sources = open_directory(tmp_path, limit=2, synthetic=0.25)
+    (found, most), (drawn, rest) = sources.train
+    assert (len(found), most, rest) == (2, 0.75, 0.25) and isinstance(drawn, SyntheticSource)
+    assert "the first 2 of 4 triplets" in sources.note and "25 % synthetic" in sources.note

@@ -13,13 +13,13 @@ import optax
 import pytest
 
 import vfijax
-from datasets import SyntheticSource, as_batch, training_batches
+from datasets import SyntheticSource, TrainingTriplet, as_batch, training_batches
 from train import loop, rundir
-from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, TrainError
+from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, TrainError, complete
 from train.loop import run
 from train.report import read_metrics
-from train.state import Checkpoints, initial_state, learning_rate, optimizer
-from train.step import displacement, eval_step, jitted_train_step, loss
+from train.state import Checkpoints, begin, initial_params, initial_state, learning_rate, optimizer
+from train.step import Objective, displacement, eval_step, jitted_train_step, loss
 from vfijax.channels import Widths
 from vfijax.losses import LossWeights
 from vfijax.media import read_image
@@ -54,7 +54,8 @@ def test_adamax_equals_the_published_optimizer():
     arrays = np.load(GOLDEN / "optim.npz")
     case = json.loads((GOLDEN / "optim.json").read_text())["cases"]["adamax"]
     halve_every = case["steps_per_epoch"] * case["lr_step_epochs"]
-    update = optimizer(OptimConfig(case["lr"][0], halve_every, *case["betas"], case["eps"]))
+    b1, b2 = case["betas"]
+    update = optimizer(OptimConfig(lr=case["lr"][0], halve_every=halve_every, b1=b1, b2=b2, eps=case["eps"]))
     params = jnp.asarray(arrays["x0"])
     state = update.init(params)
     for gradient, expected in zip(arrays["grads"], arrays["adamax/params"], strict=True):
@@ -70,15 +71,35 @@ def test_the_learning_rate_is_halved_at_regular_steps():
     )
 
 
+def test_adam_with_a_cosine_that_starts_anew_after_a_warm_up():
+    optim = OptimConfig(
+        name="adam", lr=1.0, schedule="cosine", period=10, lr_end=0.2, warmup=4, b1=0.5, b2=0.9
+    )
+    rate = learning_rate(optim)
+    cosine = [0.2 + 0.4 * (1 + np.cos(np.pi * (step % 10) / 10)) for step in range(25)]
+    warm = [min(1, (step + 1) / 5) for step in range(25)]
+    np.testing.assert_allclose([rate(step) for step in range(25)], np.multiply(cosine, warm), rtol=1e-5)
+    params, gradient = jnp.asarray([1.0, -2.0]), jnp.asarray([0.3, -0.1])
+    change, _ = optimizer(optim).update(gradient, optimizer(optim).init(params), params)
+    np.testing.assert_allclose(change, [-0.2, 0.2], rtol=1e-5)  # Adam's first step is the rate, whatever size
+
+
+def test_a_cosine_without_a_period_takes_the_whole_run_and_keeps_it():
+    whole = complete(replace(CONFIG, optim=OptimConfig(schedule="cosine")))
+    assert whole.optim.period == CONFIG.steps
+    assert complete(replace(whole, steps=99)).optim.period == CONFIG.steps
+
+
 def test_loss_falls_below_that_of_the_blend_on_synthetic_motion():
-    batches = training_batches(SyntheticSource(32, motion=4.0, length=1), crop=32, batch=4, seed=0)
+    source = SyntheticSource(32, motion=4.0, length=1)
+    batches = training_batches([(source, 1.0)], TrainingTriplet(32), batch=4, seed=0)
     state, losses = initial_state(CONFIG), []
-    options = {name: getattr(CONFIG, name) for name in ("losses", "optim", "reference_grads")}
+    options = {"objective": Objective.of(CONFIG), "optim": CONFIG.optim}
     for _ in range(200):
         batch = next(batches)
-        state, scalars = jitted_train_step(state, batch, **options)
+        state, scalars = jitted_train_step(state, batch, {}, **options)
         losses.append(float(scalars["charbonnier"]))
-    blend, _ = loss(vfijax.create("blend", 0), batch, LossWeights())
+    blend, _ = loss(vfijax.create("blend", 0), batch, Objective(LossWeights()), {})
     assert losses[0] > blend
     assert np.mean(losses[-10:]) < 0.9 * blend
 
@@ -177,14 +198,113 @@ def test_only_the_newest_checkpoints_are_kept(finished):
 
 @pytest.mark.parametrize("name", ["loss", "grad_norm"])
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path, monkeypatch, name):
-    def breaking(state, batch, **options):
-        state, scalars = jitted_train_step(state, batch, **options)
+    seen = []
+
+    def breaking(state, batch, networks, **options):
+        seen.append(batch)
+        state, scalars = jitted_train_step(state, batch, networks, **options)
         return state, scalars | ({name: jnp.nan} if state.step == 4 else {})
 
     monkeypatch.setattr(loop, "jitted_train_step", breaking)
-    with pytest.raises(TrainError, match=f"{name} is nan at step 4; nothing of this step was saved"):
-        run(CONFIG, tmp_path / "run")
-    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"2"}
+    out = tmp_path / "run"
+    message = f"{name} is nan at step 4; its batch is in .*batch_of_step_4.npz.*step 2, start from it with"
+    with pytest.raises(TrainError, match=message):
+        run(CONFIG, out)
+    assert {path.name for path in (out / "checkpoints").iterdir()} == {"2"}
+    vfijax.load(out / "last")
+    with np.load(out / "batch_of_step_4.npz") as kept:
+        for role, frames in seen[3].items():
+            np.testing.assert_array_equal(kept[role], frames)
+    assert read_image(out / "batch_of_step_4.png").shape == (16 + 4 * 32, 3 * 32, 3)
+
+
+# ---------------------------------------------------------------------------------------- comforts
+
+
+def test_the_running_mean_is_what_is_scored_and_kept(tmp_path):
+    config = replace(CONFIG, steps=3, optim=replace(CONFIG.optim, ema=0.9))
+    state = run(config, tmp_path / "run").state
+    last = vfijax.load(tmp_path / "run" / "last")
+    for leaf, mean in zip(jax.tree.leaves(last), jax.tree.leaves(state.mean), strict=True):
+        np.testing.assert_array_equal(leaf, mean)
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (state.mean, state.params)), strict=True))
+
+
+def test_the_running_mean_by_hand():
+    optim = replace(CONFIG.optim, ema=0.5)
+    state, means = begin(initial_state(CONFIG).params, optim), []
+    batch = as_batch(np.stack([SyntheticSource(32)[0]] * 2))
+    expected = [np.asarray(leaf) for leaf in jax.tree.leaves(state.params)]
+    for step in range(12):
+        state, _ = jitted_train_step(state, batch, {}, objective=Objective.of(CONFIG), optim=optim)
+        decay = min(0.5, (1 + step) / (10 + step))
+        fresh = jax.tree.leaves(state.params)
+        expected = [decay * m + (1 - decay) * np.asarray(p) for m, p in zip(expected, fresh, strict=True)]
+        means = jax.tree.leaves(state.mean)
+    for mean, wanted in zip(means, expected, strict=True):
+        np.testing.assert_allclose(mean, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_a_run_with_running_mean_and_cosine_resumes_bit_for_bit(tmp_path):
+    optim = OptimConfig(name="adam", lr=1e-3, schedule="cosine", ema=0.9, warmup=2)
+    config = replace(CONFIG, optim=optim)
+    whole = run(config, tmp_path / "whole").state
+    run(replace(complete(config), steps=3), tmp_path / "parts")
+    assert_equal_states(run(complete(config), tmp_path / "parts", resume=True).state, whole)
+
+
+def test_mixed_precision_trains_as_well_and_keeps_float32_parameters():
+    source = SyntheticSource(32, motion=4.0, length=1)
+    batch = next(training_batches([(source, 1.0)], TrainingTriplet(32), batch=4, seed=0))
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        state = initial_state(CONFIG)
+        for _ in range(30):
+            objective = Objective(CONFIG.losses, precision=precision)
+            state, scalars = jitted_train_step(state, batch, {}, objective=objective, optim=CONFIG.optim)
+        losses[precision] = float(scalars["loss"])
+        assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.1)
+    assert losses["bfloat16"] != losses["float32"]
+
+
+def test_overfitting_drives_the_loss_on_its_triplets_down(tmp_path):
+    config = replace(CONFIG, steps=60, overfit=2, eval=EvalConfig(every=60, limit=2, crop=32))
+    run(replace(config, data=replace(CONFIG.data, batch=2)), tmp_path / "run")
+    scores = [row for row in read_metrics(tmp_path / "run") if "psnr" in row]
+    assert scores[-1]["psnr"] > scores[-1]["blend_psnr"]
+    losses = [row["loss"] for row in read_metrics(tmp_path / "run") if "loss" in row]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_run_starts_from_what_fits_of_any_checkpoint(finished, tmp_path, capsys):
+    out, _ = finished
+    wider = NARROW.replace(taps=3)
+    run(replace(CONFIG, net=wider, init_from=str(out / "model"), steps=1), tmp_path / "run")
+    said = capsys.readouterr().out
+    given = vfijax.load(out / "model").tree
+    assert "starts from" in said and "arrays agree; fresh: unet/" in said
+    params, note = initial_params(replace(CONFIG, net=wider, init_from=str(out / "model")))
+    same = [
+        np.array_equal(leaf, dict(jax.tree_util.tree_leaves_with_path(given))[path])
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params.tree)
+        if leaf.shape == dict(jax.tree_util.tree_leaves_with_path(given))[path].shape
+    ]
+    assert all(same) and f"{len(same)} of {len(jax.tree.leaves(params))} arrays agree" in note
+
+
+def test_a_checkpoint_of_which_nothing_fits_is_refused(tmp_path):
+    vfijax.save(tmp_path / "blend", vfijax.create("blend", 0))
+    with pytest.raises(TrainError, match="none of its 0 arrays has place and shape of one here"):
+        initial_params(replace(CONFIG, init_from=str(tmp_path / "blend")))
+
+
+def test_the_last_network_is_kept_beside_the_best(finished):
+    out, state = finished
+    for leaf, last in zip(
+        jax.tree.leaves(vfijax.load(out / "last")), jax.tree.leaves(state.params), strict=True
+    ):
+        np.testing.assert_array_equal(leaf, last)
 
 
 def test_the_run_directory_says_what_made_it_and_what_came_of_it(finished):
@@ -220,7 +340,7 @@ def test_pictures_show_every_panel_of_every_triplet(finished):
     ]
     # first, last, truth, prediction, error, occlusion, two offset fields; a line of labels above
     assert read_image(out / "samples" / "step_0000003.png").shape == (16 + 32, 8 * 32, 3)
-    assert read_image(out / "curve.png").shape == (420, 800, 3)
+    assert read_image(out / "curve.png").shape == (2 * 420, 800, 3)  # scores, losses
 
 
 def test_evaluation_scores_the_blend_as_by_hand():
@@ -255,6 +375,9 @@ def test_a_model_without_parameters_is_refused(tmp_path):
         ("data", "batch", 0, r"--data\.batch is 0; give more than 0"),
         ("eval", "every", -1, r"--eval\.every is -1; give more than 0"),
         ("log", "pictures", -1, r"--log\.pictures is -1; give 0 or more"),
+        ("data", "synthetic", 1.0, r"--data\.synthetic is 1\.0; give 0 or more, and less than 1"),
+        ("data", "augment", "twist", r"--data\.augment is 'twist'; give one of none, adacof"),
+        ("optim", "period", 5, r"--optim\.period belongs to --optim\.schedule cosine"),
     ],
 )
 def test_values_that_no_run_can_have_are_refused(tmp_path, part, field, value, message):

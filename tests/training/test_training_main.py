@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 
 from train import main as command
-from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, check
+from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, TrainError, check
 from train.main import choose, main, parse
-from train.presets import PRESETS
+from train.presets import NO_NET, PRESETS
 from vfijax.channels import Widths
 from vfijax.losses import LossWeights
 from vfijax.models import MODELS
@@ -35,8 +35,15 @@ def here(tmp_path, monkeypatch):
 def test_every_trainable_model_has_a_valid_preset_of_its_own():
     assert set(MODELS) - set(PRESETS) == {"blend"}
     for name, config in PRESETS.items():
-        check(config)
+        check(config if config.net != NO_NET else replace(config, net=NARROW))
         assert name not in MODELS or config.net == MODELS[name]
+        assert config.net == NO_NET or config.net in MODELS.values()
+
+
+def test_a_recipe_without_a_network_wants_one_named():
+    with pytest.raises(TrainError, match="'sepconv_l1' is the recipe of a network that is not here"):
+        choose(None, "sepconv_l1")
+    assert choose("cdfi", "sepconv_l1").losses.l1 == 1
 
 
 def test_flags_change_the_preset_of_the_model(here):

@@ -14,6 +14,7 @@ from vfijax.cli.progress import progress
 from vfijax.media import Triplet, write_image
 from vfijax.media.plot import line_chart
 from vfijax.params import ModelParams
+from vfijax.perceptual import BACKBONES, Lpips, load_lpips, way_to_get
 from vfijax.scoring import (
     SET_SIZES,
     Report,
@@ -27,12 +28,19 @@ from vfijax.scoring import (
 )
 
 ROWS_SHOWN = 24  # of larger sets the worst frames are listed
-HEADINGS = {"psnr": "PSNR dB", "ssim": "SSIM", "rmse": "RMSE", "mean_absolute_error": "MAE"}
+HEADINGS = {  # in the order of the protocols
+    "psnr": "PSNR dB",
+    "ssim": "SSIM",
+    "ssim_gaussian": "SSIM 11x11",
+    "rmse": "RMSE",
+    "mean_absolute_error": "MAE",
+    "lpips": "LPIPS",  # Protocol.lpips says which
+}
 
 
 @dataclass(frozen=True)
 class Args:
-    """Scores a model by PSNR, SSIM, RMSE and mean absolute error (MAE); errors are in [0, 1].
+    """Scores a model by PSNR, SSIM, RMSE and mean absolute error (MAE), and LPIPS; errors are in [0, 1].
 
     On triplets it predicts the middle frame. On a video it drops every second frame, predicts it from
     its neighbours, and reports the average of the neighbours (blend) beside it.
@@ -51,8 +59,22 @@ class Args:
     compare: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """With --video: write a video of the input held, the truth, the interpolated video and the error."""
 
-    protocol: Literal["published", "upstream"] = "published"
-    """published rounds to 8 bits first (CDFI); upstream takes PSNR of the raw output (AdaCoF)."""
+    protocol: Literal["published", "upstream", "target-max"] = "published"
+    """published rounds to 8 bits first (CDFI); upstream takes PSNR of the raw output (AdaCoF); target-max
+    too, with the maximum of the true frame as peak, and SSIM in an 11x11 window (SepConv replication)."""
+
+    lpips: Literal["squeeze", "alex", "vgg"] | None = None
+    """Adds LPIPS, version 0.1, with this network; lower is better. Needs --lpips-backbone."""
+
+    lpips_backbone: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """torchvision's weights of SqueezeNet 1.1, AlexNet or VGG16: .pth, or .npz with the same names."""
+
+    lpips_heads: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """The weights of the package lpips, weights/v0.1/NET.pth; found by itself where that is installed."""
+
+    lpips_range: Literal["11", "01"] = "11"
+    """What LPIPS is fed: images in [-1, 1], for which it was made, or in [0, 1], as published evaluations
+    of frame interpolation do. The scores of the two do not compare."""
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR|FILE.json")] = None
     """A folder for scores.json and pictures (the curve of --video, --worst), or the JSON file itself,
@@ -67,6 +89,7 @@ class Session:
     """What one call has scored so far, and where it goes."""
 
     args: Args
+    lpips: Lpips | None = None
     console: Console = field(default_factory=Console)
     results: list[dict[str, Any]] = field(default_factory=list)
     summary: list[tuple[str, str, Report]] = field(default_factory=list)
@@ -91,7 +114,7 @@ class Session:
 def run(args: Args) -> None:
     sets = _check(args)
     models = {name: resolve(name) for name in args.model} or {"": resolve(None)}
-    session = Session(args)
+    session = Session(args, _lpips(args))
     for name, (directory, triplets) in sets.items():
         for model, params in models.items():
             _score_set(session, name, directory, triplets, model, params)
@@ -125,11 +148,26 @@ def _check(args: Args) -> dict[str, tuple[Path, list[Triplet]]]:
     return sets
 
 
+def _lpips(args: Args) -> Lpips | None:
+    """The metric with its weights, if it is asked for; ValueError for options that do not go together."""
+    if args.lpips is None:
+        for option in ("backbone", "heads"):
+            if getattr(args, f"lpips_{option}") is not None:
+                raise ValueError(f"--lpips-{option} belongs to --lpips NET; give that too")
+        return None
+    if args.lpips_backbone is None:
+        way = way_to_get(BACKBONES[args.lpips].network)
+        raise ValueError(f"--lpips {args.lpips} needs --lpips-backbone FILE: give {way}")
+    return load_lpips(args.lpips, args.lpips_backbone, args.lpips_heads, args.lpips_range)
+
+
 def _score_set(
     session: Session, name: str, directory: Path, triplets: list[Triplet], model: str, params: ModelParams
 ) -> None:
     with progress(f"{name}, {model}") as show:
-        report = score_triplets(params, triplets, protocol=session.args.protocol, progress=show)
+        report = score_triplets(
+            params, triplets, protocol=session.args.protocol, lpips=session.lpips, progress=show
+        )
     expected = SET_SIZES.get(name, len(triplets))
     if len(triplets) != expected:
         note = f"{name} has {len(triplets)} triplets, published means are over {expected}: not comparable"
@@ -150,6 +188,7 @@ def _score_video(session: Session, video: Path, models: dict[str, ModelParams]) 
                 params,
                 video,
                 protocol=session.args.protocol,
+                lpips=session.lpips,
                 compare=session.args.compare,
                 progress=show,
             )
@@ -199,7 +238,8 @@ def _table(title: str, names: list[str], report: Report) -> Table:
     for name in names:
         table.add_column(name, overflow="fold")
     for measure in report.protocol.measures:
-        table.add_column(HEADINGS[measure], justify="right", no_wrap=True)
+        heading = report.protocol.lpips if measure == "lpips" else HEADINGS[measure]
+        table.add_column(heading, justify="right", no_wrap=measure != "lpips")
     return table
 
 

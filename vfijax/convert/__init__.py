@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vfijax import torch_file
 from vfijax.convert.arrays import from_official, official_shape
 from vfijax.convert.names import NAMES
 from vfijax.models import MODELS, ModelConfig, config_for, shapes
@@ -39,12 +40,7 @@ def from_torch(name: str, source: str | os.PathLike[str] | Mapping[str, Any], **
       FileNotFoundError: there is no such file.
     """
     config = _published_config(name, changes)
-    if isinstance(source, Mapping):
-        weights = source
-    else:
-        from vfijax.convert import torch_file
-
-        weights = torch_file.read(source)
+    weights = source if isinstance(source, Mapping) else torch_file.read(source, "convert")
     weights = {key: np.asarray(value) for key, value in _unwrap(weights).items()}
     found = {key: value.shape for key, value in weights.items()}
     problems = _problems(official_shapes(config), found)

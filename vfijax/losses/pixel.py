@@ -1,14 +1,25 @@
-"""Losses between a predicted frame and the true one, element by element."""
+"""Losses between a predicted frame and the true one, element by element or between neighbours.
+
+Frames are float [..., H, W, C] in [0, 1].
+"""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-EPSILON = 0.001  # of the Charbonnier function (CDFI and AdaCoF code)
+EPSILON = 0.001  # of the Charbonnier function (CDFI, AdaCoF and Zooming Slow-Mo)
+FLIP_EPSILON = 1e-6  # the same for DSepConv, which does not say what it uses
 
 
-def charbonnier_mean(difference: jax.Array) -> jax.Array:
-    """Mean over all elements of sqrt(x**2 + EPSILON**2), a smooth absolute value."""
-    return jnp.mean(jnp.sqrt(jnp.square(difference) + EPSILON**2))
+def absolute(x: jax.Array) -> jax.Array:
+    """|x| with derivative 0 at 0, as the published networks were trained with; `jnp.abs` has 1 there."""
+    return jnp.sign(x) * x
+
+
+def charbonnier_mean(difference: jax.Array, epsilon: float = EPSILON) -> jax.Array:
+    """Mean over all elements of sqrt(x**2 + epsilon**2), a smooth absolute value."""
+    return jnp.mean(jnp.sqrt(jnp.square(difference) + epsilon**2))
 
 
 def charbonnier(prediction: jax.Array, target: jax.Array) -> jax.Array:
@@ -16,11 +27,62 @@ def charbonnier(prediction: jax.Array, target: jax.Array) -> jax.Array:
     return charbonnier_mean(prediction - target)
 
 
+def charbonnier_sum(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """Charbonnier distance summed over all elements, the batch too (Zooming Slow-Mo, eq. 7)."""
+    return jnp.sum(jnp.sqrt(jnp.square(prediction - target) + EPSILON**2))
+
+
+def charbonnier_flip(
+    prediction: jax.Array, target: jax.Array, aux: dict[str, Any], epsilon: float = FLIP_EPSILON
+) -> jax.Array:
+    """Charbonnier distance of the prediction plus that of the prediction from swapped inputs (DSepConv).
+
+    The second prediction is `aux["flipped"]`, of the shape of the first; see `needs_flip`.
+
+    Raises:
+      ValueError: it is not there.
+    """
+    if "flipped" not in aux:
+        raise ValueError(
+            "the loss 'charbonnier_flip' needs aux['flipped'], the prediction from swapped inputs; "
+            "add it, or set the weight to 0"
+        )
+    both = (prediction, aux["flipped"])
+    return sum((charbonnier_mean(frame - target, epsilon) for frame in both), start=jnp.float32(0))
+
+
 def l1(prediction: jax.Array, target: jax.Array) -> jax.Array:
     """Mean absolute difference."""
-    return jnp.mean(jnp.abs(prediction - target))
+    return jnp.mean(absolute(prediction - target))
 
 
 def l2(prediction: jax.Array, target: jax.Array) -> jax.Array:
     """Mean squared difference."""
     return jnp.mean(jnp.square(prediction - target))
+
+
+def l1_sum(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """Absolute differences summed over all elements, the batch too (option of the Zooming Slow-Mo code)."""
+    return jnp.sum(absolute(prediction - target))
+
+
+def l2_sum(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """Squared differences summed over all elements, the batch too (option of the Zooming Slow-Mo code)."""
+    return jnp.sum(jnp.square(prediction - target))
+
+
+def gradient(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """How much the contrasts between neighbouring pixels differ (DSepConv).
+
+    The mean of ||p - p'| - |t - t'|| over pairs of vertical neighbours, plus that over horizontal
+    ones. The paper counts four directions; up and down are the same pairs, so twice the weight is
+    the same loss.
+    """
+    return sum(
+        (l1(_contrast(prediction, axis), _contrast(target, axis)) for axis in (-3, -2)),
+        start=jnp.float32(0),
+    )
+
+
+def _contrast(frame: jax.Array, axis: int) -> jax.Array:
+    return absolute(jnp.diff(frame, axis=axis))

@@ -1,11 +1,13 @@
 """Reading and writing pictures and video. NumPy, PyAV and Pillow only; no jax."""
 
+from vfijax.media.ahead import read_ahead
 from vfijax.media.color import Color
+from vfijax.media.cuts import histogram_difference
 from vfijax.media.errors import MediaError
 from vfijax.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key
 from vfijax.media.folders import ImageFolderReader, ImageFolderWriter
-from vfijax.media.images import read_image, write_image
-from vfijax.media.layouts import Triplet, find_clips, find_images, find_triplets
+from vfijax.media.images import decode_image, read_image, write_image
+from vfijax.media.layouts import NoTriplets, Triplet, find_clips, find_images, find_triplets
 from vfijax.media.video import Frame, VideoInfo, upright
 from vfijax.media.video_reader import VideoReader
 from vfijax.media.video_writer import CODECS, VideoWriter
@@ -19,14 +21,18 @@ __all__ = [
     "ImageFolderReader",
     "ImageFolderWriter",
     "MediaError",
+    "NoTriplets",
     "Triplet",
     "VideoInfo",
     "VideoReader",
     "VideoWriter",
+    "decode_image",
     "find_clips",
     "find_images",
     "find_triplets",
+    "histogram_difference",
     "natural_key",
+    "read_ahead",
     "read_image",
     "upright",
     "write_image",

@@ -1,5 +1,6 @@
 """Pictures: any common file to uint8 RGB, and back."""
 
+import io
 import os
 import warnings
 from pathlib import Path
@@ -28,8 +29,17 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
       MediaError: no such file, unreadable or truncated, floating-point samples, or transparency.
     """
     path = Path(path)
+    return _decode(path, path)
+
+
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """The same as `read_image` for the bytes of a picture file; `name` is what errors call it."""
+    return _decode(io.BytesIO(data), Path(name))
+
+
+def _decode(source: Path | io.BytesIO, path: Path) -> np.ndarray:
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
+        with warnings.catch_warnings(), Image.open(source) as image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large, but below the refusal
             image.load()
             return np.array(_to_rgb(ImageOps.exif_transpose(image), path))
@@ -38,7 +48,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     except FileNotFoundError:
         raise MediaError(f"{path}: no such file") from None
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        reason = str(error).replace(repr(str(path)), "it") or type(error).__name__
+        reason = str(error).replace(repr(str(path)), "it").replace(repr(source), "it") or type(error).__name__
         raise MediaError(f"{path}: cannot be read as an image ({reason})") from error
 
 

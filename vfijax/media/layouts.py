@@ -1,7 +1,7 @@
 """Finding triplets, clips and frames in the folder layouts of the field."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,16 @@ class Triplet:
     last: Path
 
 
-def find_triplets(root: str | os.PathLike[str], *, split: str | None = None) -> list[Triplet]:
+class NoTriplets(MediaError):
+    """A folder in which no triplet was found."""
+
+
+def find_triplets(
+    root: str | os.PathLike[str],
+    *,
+    split: str | None = None,
+    on_bad: Callable[[str], None] | None = None,
+) -> list[Triplet]:
     """All triplets below a folder, in natural order.
 
     Understood are the Vimeo-90K triplet layout, and folders, at any depth, that hold exactly three
@@ -36,36 +45,59 @@ def find_triplets(root: str | os.PathLike[str], *, split: str | None = None) -> 
       root: the folder.
       split: "train" or "test" keeps the sequences of Vimeo-90K's list of that name; data that comes
         without lists is returned whole.
+      on_bad: called with a message for every triplet with a missing frame, which is then left out.
+        Without it the first one is an error.
 
     Raises:
-      MediaError: no such folder, no triplet in it, or a list that names a sequence that is not there.
+      MediaError: no such folder, no triplet in it (`NoTriplets`), or a missing frame.
     """
     root = _folder(root)
     if split not in (None, "train", "test"):
         raise MediaError(f'split is {split!r}; give "train", "test" or None')
     names = root / f"tri_{split}list.txt"
     if split and names.is_file():
-        triplets = [
-            _listed(root, line.strip(), names) for line in names.read_text().splitlines() if line.strip()
-        ]
+        listed = [line.strip() for line in names.read_text().splitlines() if line.strip()]
+        folders = [(root / "sequences" / name, f"{names} lists {name}, but ") for name in listed]
+        found = [(folder, _images(folder), why) for folder, why in folders]
+        start = root / "sequences"
     else:
         start = root / "sequences" if (root / "sequences").is_dir() else root
-        triplets = [
-            Triplet(folder.relative_to(start).as_posix(), *images)
-            for folder, images in _image_folders(start)
-            if len(images) == 3
+        tree = list(_image_folders(start))
+        usual = {tuple(image.name for image in images) for _, images in tree if len(images) == 3}
+        # Three images make a triplet; less of the same names make a triplet with a frame missing.
+        found = [
+            (folder, images, "")
+            for folder, images in tree
+            if len(images) == 3 or (images and _lacks_some_of(images, usual))
         ]
+    triplets = []
+    for folder, images, why in found:
+        if len(images) == 3:
+            triplets.append(Triplet(folder.relative_to(start).as_posix(), *images))
+        else:
+            _bad(f"{why}{folder} does not hold three images, only {_names(images)}", on_bad)
     if not triplets:
-        raise MediaError(f"{root}: no triplets found. Understood are {TRIPLET_LAYOUTS}.")
+        raise NoTriplets(f"{root}: no triplets found. Understood are {TRIPLET_LAYOUTS}.")
     return sorted(triplets, key=lambda t: natural_key(t.first))
 
 
-def _listed(root: Path, name: str, names: Path) -> Triplet:
-    folder = root / "sequences" / name
-    images = find_images(folder) if folder.is_dir() else []
-    if len(images) != 3:
-        raise MediaError(f"{names} lists {name}, but {folder} does not hold three images")
-    return Triplet(name, *images)
+def _bad(message: str, on_bad: Callable[[str], None] | None) -> None:
+    if on_bad is None:
+        raise MediaError(message)
+    on_bad(message)
+
+
+def _lacks_some_of(images: list[Path], usual: set[tuple[str, ...]]) -> bool:
+    names = {image.name for image in images}
+    return any(names < set(triplet) for triplet in usual)
+
+
+def _names(images: list[Path]) -> str:
+    return ", ".join(image.name for image in images[:3]) or "none"
+
+
+def _images(folder: Path) -> list[Path]:
+    return _with_suffix(folder.iterdir(), IMAGE_SUFFIXES) if folder.is_dir() else []
 
 
 def _image_folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:

@@ -1,5 +1,6 @@
 """What describes a video: its frames, and what is carried from a source to what is made of it."""
 
+import io
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -61,11 +62,13 @@ def upright(image: np.ndarray, display_matrix: tuple[int, ...] | None) -> np.nda
     return np.ascontiguousarray(image[:: -1 if y < 0 else 1, :: -1 if x < 0 else 1])
 
 
-def open_input(path: Path) -> InputContainer:
-    if not path.is_file():
+def open_input(path: Path, data: bytes | None = None) -> InputContainer:
+    """A video file, or its bytes if they are at hand and `path` is only what errors call them."""
+    if data is None and not path.is_file():
         raise MediaError(f"{path}: {'is no file' if path.exists() else 'no such file'}")
     try:
-        return av.open(f"file:{path}")  # the prefix keeps names with a colon from being taken for addresses
+        # the prefix keeps names with a colon from being taken for addresses
+        return av.open(f"file:{path}" if data is None else io.BytesIO(data), "r")
     except av.error.EOFError:
         raise MediaError(f"{path}: has no video frames") from None
     except av.error.FFmpegError as error:

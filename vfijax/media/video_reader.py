@@ -26,6 +26,10 @@ class VideoReader:
     rates are understood. Samples of more than 8 bits are reduced to 8. Untagged video is read as
     players do: limited range, BT.709 from 720 lines on and BT.601 below.
 
+    Args:
+      path: the file.
+      data: its bytes, if they are at hand; `path` is then only what errors call them.
+
     Attributes:
       path: the file.
       info: `VideoInfo` of the stream.
@@ -35,9 +39,9 @@ class VideoReader:
         a change of frame size, times that do not increase.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], data: bytes | None = None) -> None:
         self.path = Path(path)
-        self._container = open_input(self.path)
+        self._container = open_input(self.path, data)
         try:
             self._stream = _video_stream(self._container, self.path)
             self._check_index()

@@ -60,6 +60,7 @@ def forward(
     *,
     implementation: str = "auto",
     reference_grads: bool = False,
+    precision: str = "float32",
 ) -> tuple[jax.Array, dict[str, Any]]:
     """Runs the network on two frames: pad to its stride, apply, crop.
 
@@ -71,6 +72,7 @@ def forward(
       f0, f1: [B, H, W, 3] float frames in [0, 1], RGB, H and W at least 2.
       implementation: of the sampling op, see `vfijax.ops.dispatch`.
       reference_grads: reproduce the gradients of the published training instead of exact ones.
+      precision: "float32", or "bfloat16" for the convolutions; sampling stays float32.
 
     Returns:
       The middle frame [B, H, W, 3], float32, not clipped, and `aux`, a dict of intermediate results
@@ -80,6 +82,7 @@ def forward(
     height, width = f0.shape[1:3]
     f0, f1 = (pad_to_multiple(jnp.asarray(f, jnp.float32), params.config.stride) for f in (f0, f1))
     module = params.config.module(implementation, reference_grads)
-    frame, aux = module.apply({"params": params.tree}, f0, f1)
+    tree = jax.tree.map(lambda leaf: leaf.astype(precision), params.tree)  # a layer computes in its dtype
+    frame, aux = module.apply({"params": tree}, f0, f1)
     scale = params.config.scale
     return frame[:, : height * scale, : width * scale], aux

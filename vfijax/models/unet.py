@@ -143,7 +143,7 @@ class UNet(nn.Module):
         beginnings = side_by_side([conv(f"{head}_0") for head in self.heads], x)
         for head, begun in zip(self.heads, beginnings, strict=True):
             hidden = block(head, nn.relu(begun), range(1, 3))
-            out = conv(f"{head}_3")(upsample(hidden, align_corners=True))
+            out = conv(f"{head}_3")(upsample(hidden, align_corners=True)).astype(f0.dtype)
             if head in MASK_HEADS:
                 outputs[head] = nn.sigmoid(out)
                 continue

@@ -1,21 +1,24 @@
-"""How a predicted frame becomes numbers: the protocols of CDFI and of AdaCoF."""
+"""How a predicted frame becomes numbers: the protocols of CDFI, of AdaCoF and of a replication."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vfijax import perceptual
 from vfijax.media import MediaError
-from vfijax.metrics import SSIM_WINDOW, mean_absolute_error, psnr, rmse, ssim
+from vfijax.metrics import SSIM_WINDOW, mean_absolute_error, psnr, rmse, ssim, ssim_gaussian
 from vfijax.pairs import interpolate, to_float
 from vfijax.params import ModelParams
+from vfijax.perceptual import BACKBONES, Lpips
 
 MEASURES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
     "psnr": psnr,
     "ssim": ssim,
+    "ssim_gaussian": ssim_gaussian,
     "rmse": rmse,
     "mean_absolute_error": mean_absolute_error,
 }
@@ -29,8 +32,11 @@ class Protocol:
       name: the entry of `PROTOCOLS`.
       describe: what is done, in words.
       eight_bit: whether the prediction is clipped and rounded to 8 bits before it is scored.
-      measures: entries of `MEASURES`; each is taken per image and then averaged over the images.
+      measures: entries of `MEASURES`, and "lpips"; each is taken per image and then averaged over the
+        images.
       least: the smallest height and width that can be scored.
+      target_peak: whether the peak of PSNR is the greatest value of the true frame, instead of 1.
+      lpips: which LPIPS is among the measures, such as "LPIPS squeeze [0,1]"; empty for none.
     """
 
     name: str
@@ -38,6 +44,8 @@ class Protocol:
     eight_bit: bool
     measures: tuple[str, ...]
     least: int
+    target_peak: bool = False
+    lpips: str = ""
 
     def check_size(self, place: object, height: int, width: int) -> None:
         """Raises MediaError, naming the place, for frames that are too small."""
@@ -65,14 +73,37 @@ PROTOCOLS = {
         measures=("psnr",),
         least=2,
     ),
+    "target-max": Protocol(
+        "target-max",
+        "PSNR with the greatest value of the true frame as peak, and SSIM (Gaussian 11x11 window, zeros "
+        "beyond the border), of the prediction as it is, neither clipped nor rounded, per image, then "
+        "the mean over images (validation of the replication of SepConv)",
+        eight_bit=False,
+        measures=("psnr", "ssim_gaussian"),
+        least=2,
+        target_peak=True,
+    ),
 }
 
 
-def protocol_for(name: str) -> Protocol:
-    """The entry of `PROTOCOLS`. Raises ValueError for other names."""
+def protocol_for(name: str, lpips: Lpips | None = None) -> Protocol:
+    """The entry of `PROTOCOLS`, with LPIPS of the same frames beside it if given.
+
+    Raises:
+      ValueError: another name.
+    """
     if name not in PROTOCOLS:
         raise ValueError(f"protocol is {name!r}; give one of {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[name]
+    protocol = PROTOCOLS[name]
+    if lpips is None:
+        return protocol
+    return replace(
+        protocol,
+        describe=f"{protocol.describe}; {lpips.label}, version 0.1",
+        measures=(*protocol.measures, "lpips"),
+        least=max(protocol.least, BACKBONES[lpips.net].least),
+        lpips=lpips.label,
+    )
 
 
 @jax.jit
@@ -81,25 +112,33 @@ def predict(params: ModelParams, first: jax.Array, last: jax.Array) -> jax.Array
     return interpolate(params, to_float(first), to_float(last))
 
 
-def measure(prediction: jax.Array, truth: np.ndarray, protocol: Protocol, name: str) -> dict[str, float]:
+def measure(
+    prediction: jax.Array, truth: np.ndarray, protocol: Protocol, name: str, lpips: Lpips | None = None
+) -> dict[str, float]:
     """Scores one frame.
 
     Args:
       prediction: [H, W, 3] float, as `predict` gives it.
       truth: [H, W, 3] uint8.
-      protocol: an entry of `PROTOCOLS`.
+      protocol: from `protocol_for`.
       name: of the frame, for the error message.
+      lpips: what the protocol was made with.
 
     Raises:
-      ValueError: the prediction holds NaN or infinite values.
+      ValueError: the prediction holds NaN or infinite values, or a black frame has no peak.
     """
     if not bool(jnp.isfinite(prediction).all()):
         raise ValueError(
             f"{name}: the predicted frame holds NaN or infinite values; the model's parameters are "
             "damaged, or its training diverged"
         )
+    if protocol.target_peak and not truth.any():
+        raise ValueError(
+            f"{name}: the true frame is black, and its greatest value cannot be the peak of PSNR; "
+            "use the protocol 'published'"
+        )
     scored = _divided(eight_bit(prediction)) if protocol.eight_bit else prediction
-    scores = jax.device_get(_scores(scored, _divided(truth), protocol.measures))
+    scores = jax.device_get(_scores(scored, _divided(truth), lpips, protocol))
     return {measure: float(scores[measure]) for measure in protocol.measures}
 
 
@@ -119,6 +158,13 @@ def _divided(image: np.ndarray) -> np.ndarray:
     return image.astype(np.float32) / np.float32(255)
 
 
-@partial(jax.jit, static_argnames="measures")
-def _scores(prediction: jax.Array, truth: jax.Array, measures: tuple[str, ...]) -> dict[str, jax.Array]:
-    return {measure: MEASURES[measure](prediction, truth) for measure in measures}
+@partial(jax.jit, static_argnames="protocol")
+def _scores(
+    prediction: jax.Array, truth: jax.Array, lpips: Lpips | None, protocol: Protocol
+) -> dict[str, jax.Array]:
+    measures = dict(MEASURES)
+    if protocol.target_peak:
+        measures["psnr"] = partial(psnr, peak=truth.max())
+    if lpips is not None:
+        measures["lpips"] = partial(perceptual.lpips, lpips)
+    return {name: measures[name](prediction, truth) for name in protocol.measures}

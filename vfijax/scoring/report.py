@@ -60,9 +60,12 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """For `write_json`: model, protocol, number of frames, means and rows."""
+        protocol = {"name": self.protocol.name, "description": self.protocol.describe}
+        if self.protocol.lpips:
+            protocol["lpips"] = self.protocol.lpips
         return {
             "model": config_to_json(self.config),
-            "protocol": {"name": self.protocol.name, "description": self.protocol.describe},
+            "protocol": protocol,
             "frames": len(self.rows),
             "mean": self.means,
             "rows": [{"name": row.name, **row.about, **row.scores} for row in self.rows],

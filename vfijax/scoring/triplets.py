@@ -13,6 +13,7 @@ import numpy as np
 from vfijax.media import MediaError, Triplet, find_triplets, read_image, write_image
 from vfijax.pairs import to_uint8
 from vfijax.params import ModelParams
+from vfijax.perceptual import Lpips
 from vfijax.scoring.pictures import ERROR_GAIN, average, error_picture, sheet
 from vfijax.scoring.protocols import Protocol, measure, predict, protocol_for
 from vfijax.scoring.report import Report, Row
@@ -39,6 +40,7 @@ def score_triplets(
     triplets: Sequence[Triplet],
     *,
     protocol: str = "published",
+    lpips: Lpips | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Predicts the middle frame of every triplet and scores it.
@@ -49,7 +51,8 @@ def score_triplets(
     Args:
       params: the model.
       triplets: from `find_set` or `vfijax.media.find_triplets`.
-      protocol: "published" or "upstream", see `PROTOCOLS`.
+      protocol: an entry of `PROTOCOLS`, such as "published".
+      lpips: from `vfijax.perceptual.load_lpips`; its score is added as `lpips`.
       progress: called with the number of triplets scored and their total.
 
     Returns:
@@ -59,13 +62,13 @@ def score_triplets(
       MediaError: an image cannot be read, is too small, or the sizes in a triplet disagree.
       ValueError: no triplets, an unknown protocol, or predictions that are not finite.
     """
-    chosen = protocol_for(protocol)
+    chosen = protocol_for(protocol, lpips)
     if not triplets:
         raise ValueError("score_triplets: there are no triplets to score")
     rows = []
     images = read_ahead(partial(_read, protocol=chosen), triplets)
     for triplet, (first, middle, last) in zip(triplets, images, strict=True):
-        scores = measure(predict(params, first, last), middle, chosen, triplet.name)
+        scores = measure(predict(params, first, last), middle, chosen, triplet.name, lpips)
         height, width = middle.shape[:2]
         rows.append(Row(triplet.name, scores, {"height": height, "width": width}))
         if progress:

@@ -14,6 +14,7 @@ from vfijax.media import Frame, ImageFolderReader, MediaError, VideoInfo, VideoR
 from vfijax.models import create
 from vfijax.pairs import to_uint8
 from vfijax.params import ModelParams
+from vfijax.perceptual import Lpips
 from vfijax.scoring.pictures import CAPTION_HEIGHT, ERROR_GAIN, error_picture, sheet
 from vfijax.scoring.protocols import measure, predict, protocol_for
 from vfijax.scoring.report import Report, Row
@@ -29,6 +30,7 @@ def score_video(
     path: str | os.PathLike[str],
     *,
     protocol: str = "published",
+    lpips: Lpips | None = None,
     compare: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -40,7 +42,8 @@ def score_video(
     Args:
       params: the model.
       path: a video, or a folder of images in natural order.
-      protocol: "published" or "upstream", see `PROTOCOLS`.
+      protocol: an entry of `PROTOCOLS`, such as "published".
+      lpips: from `vfijax.perceptual.load_lpips`; its score is added as `lpips`.
       compare: a video to write, at the rate of the source, with four panels: the input before,
         held; the truth; the interpolated video, in which every second frame is predicted; and the
         error of the predicted frames, held.
@@ -55,7 +58,7 @@ def score_video(
         small, or `compare` cannot be written.
       ValueError: an unknown protocol, or predictions that are not finite.
     """
-    chosen, path, blend = protocol_for(protocol), Path(path), create("blend", 0)
+    chosen, path, blend = protocol_for(protocol, lpips), Path(path), create("blend", 0)
     rows: list[Row] = []
     with _open(path) as reader:
         chosen.check_size(path, reader.info.height, reader.info.width)
@@ -65,8 +68,10 @@ def score_video(
                 number = 2 * len(rows) + 1
                 prediction = predict(params, left.image, right.image)
                 average = predict(blend, left.image, right.image)
-                scores = measure(prediction, middle.image, chosen, f"{path}, frame {number}")
-                baseline = measure(average, middle.image, chosen, f"{path}, frame {number}")
+                scores, baseline = (
+                    measure(frame, middle.image, chosen, f"{path}, frame {number}", lpips)
+                    for frame in (prediction, average)
+                )
                 scores |= {f"blend_{name}": score for name, score in baseline.items()}
                 rows.append(Row(f"frame {number}", scores, {"frame": number, "time": float(middle.time)}))
                 if film:

@@ -1,0 +1,135 @@
+"""Which data a run takes, by name, and opening it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.built import BUILDERS, open_built
+from datasets.patch_cache import is_patches, open_patches
+from datasets.sources import SYNTHETIC, Part, Source, Tolerant, find_items, open_items
+from datasets.synthetic import SyntheticSource
+from vfijax.media import MediaError
+
+VIMEO_TEST_LIST = "tri_testlist.txt"
+HELD_OUT = 0.05  # of the items of a directory, when no validation data is named
+LEAST_SIDE = 16  # pixels of validation frames
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which data a run takes.
+
+    Attributes:
+      source: `synthetic`, a directory (see `find_items`) or one of patches, or a name of `BUILDERS`.
+      val: the same, for validation. Empty: photographs that are not trained on for `synthetic`, the
+        test split of a built set or of Vimeo-90K, and else the last 5 % of the directory, which are
+        then not trained on.
+      data_dir: where the sets were built; empty: the directory that TFDS takes.
+      crop: side of the squares to train on, pixels.
+      eval_crop: side of synthetic validation frames, pixels.
+      seed, motion: of synthetic triplets, see `SyntheticSource`.
+      limit: train on the first items only; 0 takes all.
+      synthetic: share of synthetic triplets mixed into another source, in [0, 1).
+      skip_bad: leave out what cannot be read, instead of stopping there.
+      cache_bytes: of decoded clips.
+    """
+
+    source: str
+    val: str = ""
+    data_dir: str = ""
+    crop: int = 128
+    eval_crop: int = 192
+    seed: int = 0
+    motion: float = 8.0
+    limit: int = 0
+    synthetic: float = 0.0
+    skip_bad: bool = False
+    cache_bytes: int = 2**31
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Data of a run.
+
+    Attributes:
+      train: sources, each with its share of the batches.
+      val: shares no triplet with them.
+      note: what they are, in words.
+    """
+
+    train: tuple[tuple[Source, float], ...]
+    val: Source
+    note: str
+
+
+def open_sources(choice: Choice) -> Sources:
+    """The training and the validation data of a run.
+
+    Raises:
+      MediaError: a directory without triplets or clips, or with too few or too small ones; a set that
+        is not built.
+    """
+    train, val, note = _train_and_val(choice)
+    if choice.limit and choice.limit < len(train):
+        train, note = Part(train, range(choice.limit)), f"the first {choice.limit} of {note}"
+    shares: tuple[tuple[Source, float], ...] = ((train, 1.0),)
+    if choice.synthetic and choice.source != SYNTHETIC:
+        shares = ((train, 1 - choice.synthetic), (_drawn(choice), choice.synthetic))
+        note += f", mixed with {100 * choice.synthetic:g} % synthetic triplets"
+    if val is not None:
+        return Sources(shares, val, f"{note}; scored on {len(val)} held out")
+    name = choice.val or SYNTHETIC
+    if name == SYNTHETIC:
+        drawn = SyntheticSource(choice.eval_crop, 0, choice.motion, "val")
+        return Sources(shares, drawn, f"{note}; scored on synthetic ones")
+    tested, tested_note = _open(choice, name, "test", LEAST_SIDE)
+    return Sources(shares, tested, f"{note}; scored on {tested_note}")
+
+
+def _train_and_val(choice: Choice) -> tuple[Source, Source | None, str]:
+    """Training data, validation data where these come from the same place, and what it is."""
+    if choice.source == SYNTHETIC:
+        return _drawn(choice), None, "synthetic triplets"
+    if choice.val or is_patches(choice.source):
+        train, note = _open(choice, choice.source, "train", choice.crop)
+        if choice.val:
+            return train, None, note
+        kept, held_out = _hold_out(range(len(train)), choice.source)
+        return Part(train, kept), Part(train, held_out), note
+    if choice.source in BUILDERS or (Path(choice.source) / VIMEO_TEST_LIST).is_file():
+        train, note = _open(choice, choice.source, "train", choice.crop)
+        return train, _open(choice, choice.source, "test", LEAST_SIDE)[0], note
+    files = find_items(choice.source, "train", choice.skip_bad)
+    kept, _ = _hold_out(range(len(files)), choice.source)
+    train, note = open_items(files[: len(kept)], choice.crop, choice.cache_bytes, choice.skip_bad)
+    val, _ = open_items(files[len(kept) :], LEAST_SIDE, choice.cache_bytes, choice.skip_bad)
+    return train, val, f"{note} of {choice.source}"
+
+
+def _drawn(choice: Choice) -> SyntheticSource:
+    return SyntheticSource(choice.crop, choice.seed, choice.motion)
+
+
+def _open(choice: Choice, name: str, split: str, least: int) -> tuple[Source, str]:
+    """A built set, a directory of patches, or any other directory, and what it is."""
+    if name in BUILDERS:
+        source: Source = open_built(name, choice.data_dir or None, split)
+        note = f"{len(source)} sequences of {name} ({split})"
+    elif is_patches(name):
+        source = open_patches(name)
+        note = f"{len(source)} patches of {name}"
+    else:
+        source, note = open_items(
+            find_items(name, split, choice.skip_bad), least, choice.cache_bytes, choice.skip_bad
+        )
+        return source, f"{note} of {name}"
+    return (Tolerant(source) if choice.skip_bad else source), note
+
+
+def _hold_out(places: Sequence[int], root: str) -> tuple[Sequence[int], Sequence[int]]:
+    """All but the last 5 %, and these (at least one each)."""
+    if len(places) < 2:
+        raise MediaError(f"{root}: has one item only; name validation data with --data.val")
+    count = math.ceil(HELD_OUT * len(places))
+    return places[:-count], places[-count:]

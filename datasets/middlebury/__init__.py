@@ -1,0 +1,1 @@
+"""Middlebury flow benchmark, the "other" scenes with a true middle frame."""

@@ -1,0 +1,1 @@
+"""The UCF101 triplets of Deep Voxel Flow."""

@@ -1,0 +1,1 @@
+"""Vid4, for space-time super-resolution."""
