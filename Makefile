@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo test test-next lint bench clean
+.PHONY: demo test test-next lint bench soak clean
 
 demo: .venv/ready
 	$(BIN)/python -m train.demo --out demo
@@ -20,6 +20,10 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Training runs killed at ten random moments; each must end as if nothing had happened.
+soak: .venv/ready
+	SOAK=10 $(BIN)/python -m pytest -q tests/training/test_killed.py
 
 bench: .venv/ready
 	$(BIN)/python -m benchmarks.run

@@ -61,7 +61,7 @@ class Row:
 
     Attributes:
       name: unique within a file of results.
-      group: "ops", "models", "train" or "video".
+      group: of `benchmarks.run`.
       detail: sizes, in words.
       median, min: over the rounds, in `unit` ("s" or "MB"), without compilation; None where nothing
         was measured, see `left_out`.

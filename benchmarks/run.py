@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from benchmarks import models, ops, training, video
+from benchmarks import data, models, ops, training, video
 from benchmarks.measure import FULL, QUICK, Plan, Row
 from benchmarks.results import (
     ROOT,
@@ -34,6 +34,7 @@ GROUPS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "ops": ops.rows,
     "models": models.rows,
     "train": training.rows,
+    "data": data.rows,
     "video": video.rows,
 }
 
@@ -42,7 +43,7 @@ GROUPS: dict[str, Callable[[Plan], Iterator[Row]]] = {
 class Args:
     """Measures speed and memory; see docs/performance.md."""
 
-    group: tyro.conf.Positional[Literal["ops", "models", "train", "video", "all"]] = "all"
+    group: tyro.conf.Positional[Literal["ops", "models", "train", "data", "video", "all"]] = "all"
     """what to measure"""
     out: Path | None = None
     """file of the results; by default a new one in benchmarks/results"""

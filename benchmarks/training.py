@@ -49,7 +49,7 @@ def rows(plan: Plan, cases: tuple[Case, ...] = CASES) -> Iterator[Row]:
     for case in cases:
         config, data = case.config, case.config.data
         batch = random_batch(data)
-        step, seconds = _step(config, batch)
+        step, seconds = step_contestant(config)
         detail = f"batch {data.batch} of {data.crop}x{data.crop}, Adamax, exact gradients"
         yield measure(case.name, "train", detail, step, {LOSS: _loss(config, batch)}, plan, seconds)
 
@@ -66,8 +66,9 @@ def lowered_step(config: TrainConfig, state: TrainState, batch: Batch) -> jax.st
     return jitted_train_step.lower(state, batch, {}, objective=Objective.of(config), optim=config.optim)
 
 
-def _step(config: TrainConfig, batch: Batch) -> tuple[Contestant, float]:
-    state = initial_state(config)
+def step_contestant(config: TrainConfig) -> tuple[Contestant, float]:
+    """A training step on one batch of noise, and the seconds it took to compile."""
+    state, batch = initial_state(config), random_batch(config.data)
     began = time.perf_counter()
     program = lowered_step(config, state, batch).compile()
     seconds = time.perf_counter() - began

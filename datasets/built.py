@@ -2,8 +2,6 @@
 
 import difflib
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,11 @@ from datasets.clips.builder import Clips
 from datasets.davis.builder import Davis2016, Davis2017
 from datasets.middlebury.builder import Middlebury
 from datasets.records import Records
+from datasets.sources import Recent, read_clip
 from datasets.ucf101_dvf.builder import Ucf101Dvf
 from datasets.vid4.builder import Vid4
 from datasets.vimeo90k.builder import Vimeo90kSeptuplet, Vimeo90kTriplet
-from vfijax.media import MediaError, VideoReader, decode_image
+from vfijax.media import MediaError, decode_image
 
 BUILDERS: dict[str, type[FrameBuilder]] = {
     "vimeo90k_triplet": Vimeo90kTriplet,
@@ -55,9 +54,7 @@ class BuiltSource:
         advice = f"build it again with python -m datasets.build {builder.name} --overwrite"
         self._records = Records([Path(file) for file in info.filepaths], info.shard_lengths, advice)
         self._features = builder.info.features
-        self._cache_bytes = cache_bytes
-        self._decoded: OrderedDict[int, np.ndarray] = OrderedDict()
-        self._lock = threading.Lock()
+        self._recent = Recent(cache_bytes)
         self._origin = (builder.name, builder.data_dir_root, split, cache_bytes)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -67,44 +64,24 @@ class BuiltSource:
         return len(self._records)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        with self._lock:
-            if index in self._decoded:
-                self._decoded.move_to_end(index)
-                return self._decoded[index]
-        record = self._record(index)
-        place = f"{self._records.place(index)} ({record['name'].decode()})"
-        if "frames" in record:
+        if "frames" in self._features:
+            record, place = self._record(index)
             return np.stack([decode_image(data, place) for data in record["frames"]])
-        frames = _decode_clip(record["video"], place, self._cache_bytes)
-        self._keep(index, frames)
-        return frames
+        return self._recent.get(index, lambda: self._clip(index))
+
+    def _clip(self, index: int) -> np.ndarray:
+        record, place = self._record(index)
+        return read_clip(place, self._recent.most_bytes, record["video"])
 
     def name(self, index: int) -> str:
         """What the record is called in the data set, such as 00001/0625."""
-        return self._record(index)["name"].decode()
+        return self._record(index)[0]["name"].decode()
 
-    def _record(self, index: int) -> Mapping[str, Any]:
+    def _record(self, index: int) -> tuple[Mapping[str, Any], str]:
+        """A record, and where it lies, for error messages."""
         decoders = {"frames": SkipDecoding()} if "frames" in self._features else None
-        return self._features.deserialize_example_np(self._records[index], decoders=decoders)
-
-    def _keep(self, index: int, frames: np.ndarray) -> None:
-        with self._lock:
-            self._decoded[index] = frames
-            while sum(kept.nbytes for kept in self._decoded.values()) > self._cache_bytes:
-                self._decoded.popitem(last=False)
-
-
-def _decode_clip(data: bytes, place: str, most_bytes: int) -> np.ndarray:
-    frames: list[np.ndarray] = []
-    with VideoReader(place, data) as video:
-        for frame in video:
-            frames.append(frame.image)
-            if len(frames) * frames[0].nbytes > most_bytes:
-                raise MediaError(
-                    f"{place}: does not fit into {most_bytes / 2**30:.2g} GB of memory when decoded; "
-                    "cut it into shorter clips, or give more cache_bytes"
-                )
-    return np.stack(frames)
+        record = self._features.deserialize_example_np(self._records[index], decoders=decoders)
+        return record, f"{self._records.place(index)} ({record['name'].decode()})"
 
 
 def open_built(name: str, data_dir: DataDir, split: str, cache_bytes: int = 2**31) -> BuiltSource:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.built import BUILDERS, open_built
+from datasets.built import BUILDERS, open_builder, open_built
 from datasets.patch_cache import is_patches, open_patches
 from datasets.sources import SYNTHETIC, Part, Source, Tolerant, find_items, open_items
 from datasets.synthetic import SyntheticSource
@@ -114,7 +114,8 @@ def _drawn(choice: Choice) -> SyntheticSource:
 def _open(choice: Choice, name: str, split: str, least: int) -> tuple[Source, str]:
     """A built set, a directory of patches, or any other directory, and what it is."""
     if name in BUILDERS:
-        source: Source = open_built(name, choice.data_dir or None, split)
+        split = _built_split(choice, name, split)
+        source: Source = open_built(name, choice.data_dir or None, split, choice.cache_bytes)
         note = f"{len(source)} sequences of {name} ({split})"
     elif is_patches(name):
         source = open_patches(name)
@@ -125,6 +126,16 @@ def _open(choice: Choice, name: str, split: str, least: int) -> tuple[Source, st
         )
         return source, f"{note} of {name}"
     return (Tolerant(source) if choice.skip_bad else source), note
+
+
+def _built_split(choice: Choice, name: str, split: str) -> str:
+    """The split of a built set to train on or to score on: some sets call the latter val."""
+    there = open_builder(name, choice.data_dir or None).info.splits
+    for wanted in ("train",) if split == "train" else ("test", "val"):
+        if wanted in there or not there:  # not built: opening it says so
+            return wanted
+    purpose = "train on" if split == "train" else "score on"
+    raise MediaError(f"{name} has no split to {purpose}, only {', '.join(there)}")
 
 
 def _hold_out(places: Sequence[int], root: str) -> tuple[Sequence[int], Sequence[int]]:

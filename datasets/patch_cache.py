@@ -34,6 +34,7 @@ from vfijax.media import MediaError, decode_image, read_ahead, write_image
 
 FORMAT = 1
 METADATA = "metadata.json"
+SHEET = "contact_sheet.png"
 SUFFIX = ".array_record"
 SHARD_ITEMS = 64  # items of the source behind one file; an interrupted run loses no more than these
 
@@ -68,8 +69,8 @@ class PatchSource:
 
 
 def is_patches(directory: str | os.PathLike[str]) -> bool:
-    """Whether a directory is a cache, as far as its metadata.json tells."""
-    return any(Path(directory).glob(f"patches-*{SUFFIX}")) and (Path(directory) / METADATA).is_file()
+    """Whether a directory is a cache, by the files in it."""
+    return all((Path(directory) / name).is_file() for name in (METADATA, SHEET))
 
 
 def open_patches(directory: str | os.PathLike[str], expected: Parameters | None = None) -> PatchSource:
@@ -252,7 +253,7 @@ def _begin(work: Path, parameters: Parameters) -> None:
 
 
 def _finish(work: Path, out: Path, sheet: np.ndarray, metadata: dict[str, Any]) -> None:
-    write_image(work / "contact_sheet.png", sheet)
+    write_image(work / SHEET, sheet)
     _write_json(work / METADATA, {"format": FORMAT, "hash": hash_of(metadata["parameters"]), **metadata})
     for note in [*work.glob("patches-*.json"), work / "parameters.json"]:
         note.unlink()

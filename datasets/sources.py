@@ -7,7 +7,7 @@ least 3: a triplet, or a whole clip.
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,19 +56,40 @@ class TripletSource:
         return np.stack(frames)
 
 
+class Recent:
+    """Decoded clips, kept while there is room; those used longest ago go first. For many threads."""
+
+    def __init__(self, most_bytes: int):
+        self.most_bytes = most_bytes
+        self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, index: int, decode: Callable[[], np.ndarray]) -> np.ndarray:
+        """The frames of a clip, decoded only if they are not kept."""
+        with self._lock:
+            if index in self._kept:
+                self._kept.move_to_end(index)
+                return self._kept[index]
+        frames = decode()
+        with self._lock:
+            self._kept[index] = frames
+            while sum(kept.nbytes for kept in self._kept.values()) > self.most_bytes:
+                self._kept.popitem(last=False)
+        return frames
+
+
 class ClipSource:
     """Video clips, decoded when first asked for and kept while there is room.
 
     Args:
       clips: video files.
       least: pixels that each side must have.
-      cache_bytes: of decoded frames; those used longest ago go first.
+      cache_bytes: of decoded frames.
     """
 
     def __init__(self, clips: Sequence[Path], least: int, cache_bytes: int):
         self.clips, self.least, self.cache_bytes = clips, least, cache_bytes
-        self._decoded: OrderedDict[int, np.ndarray] = OrderedDict()
-        self._lock = threading.Lock()
+        self._recent = Recent(cache_bytes)
 
     def __reduce__(self) -> tuple[Any, ...]:  # for worker processes; each begins with an empty cache
         return ClipSource, (self.clips, self.least, self.cache_bytes)
@@ -77,27 +98,22 @@ class ClipSource:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        with self._lock:
-            if index in self._decoded:
-                self._decoded.move_to_end(index)
-                return self._decoded[index]
-        frames = read_clip(self.clips[index], self.cache_bytes)
-        _check_size(self.clips[index], frames.shape[1], frames.shape[2], self.least)
-        with self._lock:
-            self._decoded[index] = frames
-            while sum(kept.nbytes for kept in self._decoded.values()) > self.cache_bytes:
-                self._decoded.popitem(last=False)
+        return self._recent.get(index, lambda: self._read(self.clips[index]))
+
+    def _read(self, clip: Path) -> np.ndarray:
+        frames = read_clip(clip, self.cache_bytes)
+        _check_size(clip, frames.shape[1], frames.shape[2], self.least)
         return frames
 
 
-def read_clip(path: Path, most_bytes: int) -> np.ndarray:
-    """All frames of a video, uint8 [N, H, W, 3].
+def read_clip(path: str | Path, most_bytes: int, data: bytes | None = None) -> np.ndarray:
+    """All frames of a video, uint8 [N, H, W, 3]; of `data` where it is given, `path` is then its name.
 
     Raises:
       MediaError: it cannot be decoded, has less than three frames, or does not fit into `most_bytes`.
     """
     frames: list[np.ndarray] = []
-    with VideoReader(path) as video:
+    with VideoReader(path, data) as video:
         for frame in video:
             frames.append(frame.image)
             if len(frames) * frames[0].nbytes > most_bytes:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.golden.state import digest, make_state, make_triplet
 from vfijax.losses import LOSSES, LossWeights, charbonnier, load_networks, needs_flip, weighted
+from vfijax.metrics import psnr, ssim_gaussian
 from vfijax.models import create, forward
 from vfijax.perceptual import load_vgg, vgg_features
 
@@ -121,6 +122,18 @@ def test_laplacian_equals_the_published_value():
     total = jax.jit(LOSSES["laplacian"])(first[None], middle[None], NO_AUX, {})
     stored = numbers("losses_vfi")["values"]["zsm_laplacian_64x96_first_vs_middle_float32"]
     np.testing.assert_allclose(total, stored, rtol=1e-6)
+
+
+def test_psnr_and_ssim_as_validation_measures_equal_the_published_ones():
+    arrays, stored = np.load(GOLDEN / "losses_vfi.npz"), numbers("losses_vfi")["values"]
+    prediction, target = (arrays[name][0].transpose(1, 2, 0) for name in ("pred", "target"))
+    score = psnr(prediction, target, peak=target.max())
+    assert float(score) == pytest.approx(stored["psnr_target_max"], abs=1e-4)
+    halves = psnr(
+        np.stack([prediction, prediction / 2]), np.stack([target, target / 2]), peak=np.array([1, 0.5])
+    )
+    np.testing.assert_allclose(halves, float(score), rtol=1e-5)
+    assert float(ssim_gaussian(prediction, target)) == pytest.approx(-stored["ssim_loss"], abs=1e-5)
 
 
 def frames(*shape, seed=0):
@@ -236,12 +249,13 @@ def test_networks_are_arguments_of_the_compiled_loss_and_get_no_gradient(network
     prediction, target, _ = frames(1, 8, 8, 3)
 
     @jax.jit
-    def loss(networks, prediction, target):
-        return weighted(only(vgg=1, vgg19=1), prediction, target, NO_AUX, networks)[0]
+    def loss(network, prediction, target):
+        return weighted(only(vgg=1), prediction, target, NO_AUX, {"vgg": network})[0]
 
-    weaker = jax.tree.map(lambda array: array / 2, networks)
-    assert loss(weaker, prediction, target) < loss(networks, prediction, target)
-    assert not any(np.any(leaf) for leaf in jax.tree.leaves(jax.grad(loss)(networks, prediction, target)))
+    network = networks["vgg"]
+    weaker = jax.tree.map(lambda array: array / 2, network)
+    assert loss(weaker, prediction, target) < loss(network, prediction, target)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(jax.grad(loss)(network, prediction, target)))
 
 
 @pytest.mark.parametrize(("term", "network"), [("vgg", "vgg16"), ("vgg19", "vgg19")])

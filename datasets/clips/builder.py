@@ -1,7 +1,7 @@
 """Any folder of short video clips.
 
-A record holds the bytes of a video file as it is. Frames stored one by one would take about ten
-times the space without loss, or be encoded twice with loss, and training reads a clip as a whole:
+A record holds the bytes of a video file as it is. Frames stored one by one would take some 14 times
+the space as PNG, or be encoded twice with loss, and training reads a clip as a whole:
 it is decoded once and kept (`datasets.built`), so that nothing is gained by reaching single frames.
 For the same reason clips must be short.
 """

@@ -11,11 +11,10 @@ from skimage import data
 from skimage.metrics import structural_similarity
 
 import vfijax
-from vfijax.media import MediaError, read_image, write_image
+from vfijax.media import MediaError, read_ahead, read_image, write_image
 from vfijax.models import ModelConfig
 from vfijax.scoring import Report, Row, error_picture, find_set, score_triplets, write_json, write_worst
 from vfijax.scoring.protocols import PROTOCOLS, eight_bit, predict
-from vfijax.scoring.triplets import read_ahead
 
 PHOTOGRAPHS = (data.astronaut, data.coffee, data.chelsea)
 SIZES = ((40, 56), (40, 56), (33, 48))

@@ -51,6 +51,25 @@ def test_every_second_frame_between_two_others_is_predicted(tmp_path, blend, cou
     assert [row.about["time"] for row in report.rows] == pytest.approx([i / 25 for i in predicted])
 
 
+@pytest.mark.parametrize(
+    ("every", "count", "predicted"), [(3, 9, [1, 4, 7]), (3, 8, [1, 4]), (5, 12, [1, 6]), (30, 3, [1])]
+)
+def test_triplets_can_lie_far_apart(tmp_path, blend, every, count, predicted):
+    clip, seen = write_clip(tmp_path / "clip.mp4", count), []
+    report = score_video(blend, clip, every=every, progress=lambda done, total: seen.append(total))
+    assert [row.about["frame"] for row in report.rows] == predicted
+    whole = {row.about["frame"]: row.scores for row in score_video(blend, clip).rows}
+    assert all(row.scores == whole[row.about["frame"]] for row in report.rows if row.about["frame"] in whole)
+    assert set(seen) <= {None, len(predicted)}
+
+
+@pytest.mark.parametrize(("every", "compare"), [(1, None), (3, "out.mp4")])
+def test_distances_that_make_no_sense_are_refused(tmp_path, blend, every, compare):
+    clip = write_clip(tmp_path / "clip.mp4", 5)
+    with pytest.raises(ValueError, match=f"every is {every}; give 2 or more"):
+        score_video(blend, clip, every=every, compare=compare and tmp_path / compare)
+
+
 def test_a_frame_is_scored_against_the_frame_that_was_dropped(tmp_path, blend):
     clip = write_clip(tmp_path / "clip.mp4", 7)
     frames = [frame.image for frame in decoded(clip)[1]]

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from vfijax.cli.model import resolve
-from vfijax.cli.progress import progress
 from vfijax.media import Triplet, write_image
 from vfijax.media.plot import line_chart
+from vfijax.media.progress import progress
 from vfijax.params import ModelParams
 from vfijax.perceptual import BACKBONES, Lpips, load_lpips, way_to_get
 from vfijax.scoring import (
@@ -58,6 +58,10 @@ class Args:
 
     compare: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """With --video: write a video of the input held, the truth, the interpolated video and the error."""
+
+    every: Annotated[int, tyro.conf.arg(metavar="N")] = 2
+    """With --video: predict one frame after every N-th; 2 drops every second frame, 30 takes the triplets
+    0 1 2, 30 31 32, ..."""
 
     protocol: Literal["published", "upstream", "target-max"] = "published"
     """published rounds to 8 bits first (CDFI); upstream takes PSNR of the raw output (AdaCoF); target-max
@@ -189,6 +193,7 @@ def _score_video(session: Session, video: Path, models: dict[str, ModelParams]) 
                 video,
                 protocol=session.args.protocol,
                 lpips=session.lpips,
+                every=session.args.every,
                 compare=session.args.compare,
                 progress=show,
             )

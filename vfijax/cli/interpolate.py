@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from vfijax.cli.model import resolve
-from vfijax.cli.progress import progress
+from vfijax.media.progress import progress
 from vfijax.video import Summary, interpolate_video
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from vfijax.perceptual.networks import features
 from vfijax.perceptual.weights import PathLike, checked, load_features, read
 
-# Standardisation of images in [-1, 1], of the `lpips` package.
-SHIFT = np.array([-0.030, -0.088, -0.188])
-SCALE = np.array([0.458, 0.448, 0.450])
+# Standardisation of images in [-1, 1]; single precision, as the package `lpips` keeps them.
+SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
+SCALE = np.array([0.458, 0.448, 0.450], np.float32)
 EPSILON = 1e-10  # added to the length of a feature vector
 
 
@@ -89,7 +89,7 @@ def load_lpips(net: str, backbone: PathLike, heads: PathLike | None = None, valu
 
 
 def lpips(params: Lpips, prediction: jax.Array, target: jax.Array) -> jax.Array:
-    """LPIPS of images [..., H, W, 3] in [0, 1], per image: 0 for equal images, larger for worse ones.
+    """LPIPS of images [..., H, W, 3] in [0, 1], per image: 0 for equal images, more for worse ones.
 
     The features of both images are scaled to unit length per pixel; their squared difference is
     weighted per channel, averaged over pixels, and summed over layers. Equal to the package `lpips`

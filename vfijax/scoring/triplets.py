@@ -1,16 +1,13 @@
 """Scores on triplets of images: benchmark sets and folders."""
 
 import os
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
-from vfijax.media import MediaError, Triplet, find_triplets, read_image, write_image
+from vfijax.media import MediaError, Triplet, find_triplets, read_ahead, read_image, write_image
 from vfijax.pairs import to_uint8
 from vfijax.params import ModelParams
 from vfijax.perceptual import Lpips
@@ -21,8 +18,6 @@ from vfijax.scoring.report import Report, Row
 # How many triplets the published means are over.
 SET_SIZES = {"middlebury": 12, "ucf101": 379, "vimeo": 3782}
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 Progress = Callable[[int, int | None], None]
 
 
@@ -129,17 +124,3 @@ def _read(triplet: Triplet, protocol: Protocol) -> tuple[np.ndarray, np.ndarray,
         raise MediaError(f"{triplet.first.parent}: the frames of a triplet must be of one size, but {found}")
     protocol.check_size(triplet.first.parent, *middle.shape[:2])
     return first, middle, last
-
-
-def read_ahead(
-    read: Callable[[Item], Result], items: Iterable[Item], *, threads: int = 2, depth: int = 4
-) -> Generator[Result, None, None]:
-    """`map(read, items)` in threads, in order, at most `depth` items ahead of what is asked for."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[Result]] = deque()
-        for item in items:
-            waiting.append(pool.submit(read, item))
-            if len(waiting) > depth:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

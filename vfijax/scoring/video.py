@@ -1,6 +1,7 @@
 """Scores on a video: every second frame is dropped, predicted from its neighbours, and compared."""
 
 import os
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
@@ -10,7 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from vfijax.media import Frame, ImageFolderReader, MediaError, VideoInfo, VideoReader, VideoWriter, upright
+from vfijax.media import (
+    Frame,
+    ImageFolderReader,
+    MediaError,
+    VideoInfo,
+    VideoReader,
+    VideoWriter,
+    read_ahead,
+    upright,
+)
 from vfijax.models import create
 from vfijax.pairs import to_uint8
 from vfijax.params import ModelParams
@@ -18,7 +28,7 @@ from vfijax.perceptual import Lpips
 from vfijax.scoring.pictures import CAPTION_HEIGHT, ERROR_GAIN, error_picture, sheet
 from vfijax.scoring.protocols import measure, predict, protocol_for
 from vfijax.scoring.report import Report, Row
-from vfijax.scoring.triplets import Progress, read_ahead
+from vfijax.scoring.triplets import Progress
 
 FOLDER_RATE = Fraction(24)  # frames per second of a folder of images, which cannot say it
 
@@ -31,10 +41,11 @@ def score_video(
     *,
     protocol: str = "published",
     lpips: Lpips | None = None,
+    every: int = 2,
     compare: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Predicts frames 1, 3, 5, ... of a video from the frames beside them and scores them.
+    """Predicts frames of a video, as a rule 1, 3, 5, ..., from the frames beside them and scores them.
 
     The video is streamed: memory does not grow with its length. Frames count as equally spaced. Of
     an even number of frames the last one is not used, since nothing follows it.
@@ -44,7 +55,9 @@ def score_video(
       path: a video, or a folder of images in natural order.
       protocol: an entry of `PROTOCOLS`, such as "published".
       lpips: from `vfijax.perceptual.load_lpips`; its score is added as `lpips`.
-      compare: a video to write, at the rate of the source, with four panels: the input before,
+      every: distance of the frames after which one is predicted; 2 takes every second frame, 30 the
+        triplets 0 1 2, 30 31 32, ... that reports score long videos on.
+      compare: a video to write (with every=2), at the rate of the source, with four panels: the input before,
         held; the truth; the interpolated video, in which every second frame is predicted; and the
         error of the predicted frames, held.
       progress: called with the number of frames scored and the number expected, or None.
@@ -56,16 +69,21 @@ def score_video(
     Raises:
       MediaError: the video cannot be read, has fewer than three frames or frames that are too
         small, or `compare` cannot be written.
-      ValueError: an unknown protocol, or predictions that are not finite.
+      ValueError: an unknown protocol, `every` below 2 or not 2 with `compare`, or predictions that
+        are not finite.
     """
+    if every < 2 or (every > 2 and compare is not None):
+        raise ValueError(
+            f"every is {every}; give 2 or more, and 2 for a comparison video, which shows all frames"
+        )
     chosen, path, blend = protocol_for(protocol, lpips), Path(path), create("blend", 0)
     rows: list[Row] = []
     with _open(path) as reader:
         chosen.check_size(path, reader.info.height, reader.info.width)
-        expected = None if reader.info.frames is None else (reader.info.frames - 1) // 2
+        expected = None if reader.info.frames is None else (reader.info.frames + every - 3) // every
         with closing(_decoded(reader)) as frames, _film(compare, path, reader.info) as film:
-            for left, middle, right in _triplets(frames):
-                number = 2 * len(rows) + 1
+            for left, middle, right in _triplets(frames, every):
+                number = every * len(rows) + 1
                 prediction = predict(params, left.image, right.image)
                 average = predict(blend, left.image, right.image)
                 scores, baseline = (
@@ -99,13 +117,13 @@ def _decoded(reader: Reader) -> Generator[Frame, None, None]:
             yield frame._replace(image=upright(frame.image, reader.info.display_matrix))
 
 
-def _triplets(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Frame, Frame]]:
-    """Frames 0 1 2, then 2 3 4, then 4 5 6, and so on."""
-    frames = iter(frames)
-    left = next(frames)
-    for middle, right in zip(frames, frames, strict=False):
-        yield left, middle, right
-        left = right
+def _triplets(frames: Iterable[Frame], every: int) -> Iterator[tuple[Frame, Frame, Frame]]:
+    """Frames 0 1 2, then `every`, `every` + 1, `every` + 2, and so on."""
+    recent: deque[Frame] = deque(maxlen=3)
+    for number, frame in enumerate(frames):
+        recent.append(frame)
+        if number >= 2 and (number - 2) % every == 0:
+            yield recent[0], recent[1], recent[2]
 
 
 def _film(
