@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import compare, models, ops, results, run, training, video
+from benchmarks import compare, data, models, ops, results, run, training, video
 from benchmarks.measure import Plan, Ratio, Row, Sample, check_same, measure, ratio
 from benchmarks.results import TARGETS, Results, Target
 from pallas_kernels.shapes import Workload
@@ -158,7 +158,7 @@ def test_results_of_another_format_are_refused(tmp_path):
 def test_every_target_names_a_row_that_exists():
     names = {ops.label(d, w) for d in ("forward", "backward") for w in ops.WORKLOADS}
     names |= {models.label(n) for n in models.NAMES} | {case.name for case in training.CASES}
-    names |= {video.memory_label(n) for n in video.NAMES}
+    names |= {video.memory_label(n) for n in video.NAMES} | {data.label(kind) for kind in data.SOURCES}
     assert {target.row for target in TARGETS} <= names
 
 
