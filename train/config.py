@@ -61,8 +61,8 @@ class DataConfig:
 class OptimConfig:
     """Optimizer and learning rate."""
 
-    name: Literal["adamax", "adam"] = "adamax"
-    """Adamax or Adam (Kingma and Ba)"""
+    name: Literal["adamax", "adam", "obproxsg"] = "adamax"
+    """Adamax or Adam (Kingma and Ba); obproxsg makes parameters zero (see `train.compress`)"""
     lr: float = 1e-3
     """learning rate of the first steps"""
     schedule: Literal["halving", "constant", "cosine"] = "halving"
@@ -83,6 +83,16 @@ class OptimConfig:
     """added to each gradient's size"""
     ema: float = 0.0
     """decay of a running mean of the weights, which is then what is scored and kept; 0: none"""
+    l1: float = 0.0
+    """obproxsg: weight of the l1 norm of the parameters"""
+    proximal_steps: int = 0
+    """obproxsg: steps before zeros stay zero"""
+    zero_below: float = 0.0
+    """obproxsg: after them, parameters up to this size become zero"""
+    dense_biases: bool = False
+    """obproxsg: leave biases and slopes out of it"""
+    accumulate: int = 1
+    """parts that each device takes its share of a batch in, one after the other, to need less memory"""
 
 
 @dataclass(frozen=True)
@@ -141,6 +151,10 @@ class TrainConfig:
     """train and score on this many fixed triplets, without augmentation: a check of model and losses"""
     reference_grads: bool = False
     """train with the gradients of the published CDFI code instead of the exact ones"""
+    devices: int = 1
+    """devices of each process that share a batch; 0 takes all"""
+    parallel: Literal["jit", "pmap"] = "jit"
+    """form of the step on several devices: one program over all, or the same program on each"""
     losses: LossWeights = field(default_factory=LossWeights)
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -149,9 +163,13 @@ class TrainConfig:
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
 
 
-# What a resumed run may change: no parameter of the network at a given step depends on it.
+# What a resumed run may change: no parameter of the network at a given step depends on it, other than by
+# the rounding of sums over devices and parts of a batch.
 FREE = (
     "steps",
+    "devices",
+    "parallel",
+    "optim.accumulate",
     "log.",
     "eval.every",
     "data.threads",
@@ -163,11 +181,12 @@ FREE = (
 
 _POSITIVE = (
     *("steps", "data.crop", "data.batch", "data.stride", "data.apart", "data.cache_gb"),
-    *("optim.lr", "optim.halve_every", "eval.every", "eval.crop"),
+    *("optim.lr", "optim.halve_every", "optim.accumulate", "eval.every", "eval.crop"),
     *("log.every", "log.checkpoint_every", "log.keep"),
 )
 _NOT_NEGATIVE = (
-    *("seed", "overfit", "data.threads", "data.workers", "data.motion", "data.limit", "data.jitter"),
+    *("seed", "overfit", "devices"),
+    *("data.threads", "data.workers", "data.motion", "data.limit", "data.jitter"),
     *("optim.period", "optim.lr_end", "optim.warmup", "eval.limit", "log.pictures"),
 )
 _FRACTIONS = ("data.synthetic", "optim.ema")
@@ -196,16 +215,17 @@ def complete(config: TrainConfig) -> TrainConfig:
     return replace(config, optim=replace(config.optim, period=config.steps))
 
 
-def to_json(config: TrainConfig) -> dict[str, Any]:
+def to_json(config: Any) -> dict[str, Any]:
+    """A config with a network, such as `TrainConfig`, as JSON can hold it."""
     without_net = dataclasses.asdict(dataclasses.replace(config, net=ModelConfig("")))
     return without_net | {"net": config_to_json(config.net)}
 
 
-def from_json(stored: dict[str, Any]) -> TrainConfig:
+def from_json(stored: dict[str, Any], kind: type[Any] = TrainConfig) -> Any:
     """The config that `to_json` stored; raises TrainError when the fields are those of another version."""
-    types = typing.get_type_hints(TrainConfig) | {"net": lambda **fields: config_from_json(fields)}
+    types = typing.get_type_hints(kind) | {"net": lambda **fields: config_from_json(fields)}
     try:
-        return TrainConfig(**{n: types[n](**v) if isinstance(v, dict) else v for n, v in stored.items()})
+        return kind(**{n: types[n](**v) if isinstance(v, dict) else v for n, v in stored.items()})
     except (KeyError, TypeError) as error:
         raise TrainError(f"the stored training config is of another version of vfijax ({error})") from None
 

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,11 +25,12 @@ from datasets import (
 )
 from datasets.pipeline import ROLES
 from train import rundir
-from train.config import TrainConfig, TrainError, check, complete
+from train.config import TrainConfig, TrainError, check, complete, to_json
 from train.pictures import panels, sheet
-from train.report import NotFinite, Report
-from train.state import Checkpoints, TrainState, begin, initial_params
-from train.step import Batch, Networks, Objective, eval_step, jitted_train_step
+from train.report import NotFinite, Report, Silent
+from train.sharding import Layout, check_same, from_first, greatest, here, is_first, lost_processes, together
+from train.state import Checkpoints, TrainState, alone, begin, initial_params
+from train.step import Batch, Networks, eval_step, jitted_train_step
 from vfijax.checkpoint import save
 from vfijax.losses import load_networks
 from vfijax.media import write_image
@@ -65,7 +65,11 @@ def run(config: TrainConfig, out: Path, *, resume: bool = False) -> Outcome:
 
     SIGINT and SIGTERM end the run after the present step with a checkpoint; a second one ends it at
     once. A run that was stopped and resumed ends with the same parameters as one that was not, bit
-    for bit, on any device that adds in a fixed order (a CPU does; atomic sums on a GPU do not).
+    for bit, on any device that adds in a fixed order (a CPU does; atomic sums on a GPU do not). On another
+    number of devices the sums over a batch are rounded otherwise, and all else is the same.
+
+    Every process that `train.sharding.connect` joined calls this alike. Process 0 alone reads and writes
+    `out` and tells how the run goes; a signal to one of them ends them all.
 
     Args:
       config: the run.
@@ -74,29 +78,38 @@ def run(config: TrainConfig, out: Path, *, resume: bool = False) -> Outcome:
 
     Raises:
       TrainError: a config that cannot be run, an `out` that does not fit `resume`, a loss that is
-        not finite.
+        not finite, a process that is gone.
       ValueError, OSError: data or weights that cannot be read.
     """
     check(config)
     config = complete(config)
-    params, started = initial_params(replace(config, init_from="") if resume else config)
-    fresh = begin(params, config.optim)
-    networks = load_networks(config.losses, vgg16=config.perceptual.vgg16, vgg19=config.perceptual.vgg19)
-    data = Data.of(config)
-    rundir.begin(out, config, resume)
+    layout = Layout.of(config)
+    check_same(to_json(config))
+    with together():
+        warm = is_first() and not resume
+        params, started = initial_params(config if warm else replace(config, init_from=""))
+        fresh = begin(params, config.optim)
+        networks = load_networks(config.losses, vgg16=config.perceptual.vgg16, vgg19=config.perceptual.vgg19)
+        data = Data.of(config)
+        if is_first():
+            rundir.begin(out, config, resume)
     with ExitStack() as stack:
-        checkpoints = stack.enter_context(closing(Checkpoints(out / "checkpoints", config.log.keep)))
-        state = checkpoints.load(fresh) if resume else fresh
+        checkpoints = Checkpoints(out / "checkpoints", config.log.keep) if is_first() else None
+        with together():
+            state = checkpoints.load(fresh) if checkpoints and resume else fresh
+        state, networks = layout.place(from_first(state)), layout.place(networks)
         start = int(state.step)
-        report = Report(out, scalar_names(config), start=start, steps=config.steps, every=config.log.every)
+        kind = Report if is_first() else Silent
+        report = kind(out, scalar_names(config), start=start, steps=config.steps, every=config.log.every)
         stack.enter_context(closing(report))
-        report.say(f"{out}: {describe(state.params)}; {data.note}")
+        report.say(f"{out}: {describe(state.params)}, on {layout}; {data.note}")
         if started:
             report.say(started)
         if resume:
             report.say(f"goes on after step {start}")
         stop = stack.enter_context(stop_requests())
-        state = _steps(config, state, networks, data, report, checkpoints, stop)
+        with lost_processes():
+            state = _steps(config, layout, state, networks, data, report, checkpoints, stop)
     finished = int(state.step) >= config.steps
     return Outcome(state, None if finished else stop.signal)
 
@@ -106,12 +119,12 @@ class Data:
     """What a run trains on and is scored on.
 
     Attributes:
-      batches: training batches from a step on.
+      batches: training batches from a step on; whole, or the share of one of several processes.
       triplets: for evaluation, uint8 [n, 3, H, W, 3].
       note: what they are, in words.
     """
 
-    batches: Callable[[int], Iterator[Batch]]
+    batches: Callable[..., Iterator[Batch]]
     triplets: np.ndarray
     note: str
 
@@ -130,8 +143,8 @@ class Data:
             crop, augmentation, 1 if config.overfit else data.stride, data.apart, data.jitter
         )
 
-        def batches(start: int) -> Iterator[Batch]:
-            reading = Reading(data.threads, data.workers)
+        def batches(start: int, process: int = 0, processes: int = 1) -> Iterator[Batch]:
+            reading = Reading(data.threads, data.workers, process, processes)
             return training_batches(
                 shares, transform, batch=data.batch, seed=config.seed, start=start, reading=reading
             )
@@ -158,43 +171,54 @@ def _choice(config: TrainConfig) -> Choice:
 
 def _steps(
     config: TrainConfig,
+    layout: Layout,
     state: TrainState,
     networks: Networks,
     data: Data,
     report: Report,
-    checkpoints: Checkpoints,
+    checkpoints: Checkpoints | None,
     stop: Stop,
 ) -> TrainState:
     """All steps that are left, with what happens between them."""
     start = int(state.step)
-    batches = data.batches(start)
-    step_of_run = partial(jitted_train_step, objective=Objective.of(config), optim=config.optim)
+    batches = data.batches(start, jax.process_index(), jax.process_count())
+    step_of_run = layout.step(jitted_train_step, config)
     blend = score(create("blend", 0), data.triplets)
     if start < config.steps:
         report.say("compiling the training step ...")
     report.start_clock()
     try:
         for step in range(start + 1, config.steps + 1):
-            state, scalars = step_of_run(state, next(batches), networks)
+            state, scalars = step_of_run(state, layout.split(next(batches)), networks)
             report.collect(step, scalars)
+            stop.signal = greatest(stop.signal or 0) or None
             last = step == config.steps
             if last or step % config.eval.every == 0:
                 report.settle()
-                evaluate(report, step, state.best, data.triplets, blend, config.log.pictures)
+                evaluate(report, step, here(state.best), data.triplets, blend, config.log.pictures)
             if last or step % config.log.checkpoint_every == 0 or stop.signal:
                 report.settle()
-                checkpoints.save(state)
-                save(report.out / "last", state.best, step=step)
+                if checkpoints:
+                    checkpoints.save(state)
+                    keep(report.out / "last", state.best, step=step)
                 report.start_clock()
             if stop.signal:
                 break
         report.settle()
     except NotFinite as error:
+        if not checkpoints:
+            raise TrainError(f"{error}; process 0 says more") from None
         kept = keep_batch(report.out, error.step, next(data.batches(error.step - 1)))
         raise TrainError(f"{error}; {_way_out(checkpoints, kept, report.out)}") from None
-    if not (report.out / "model").exists():  # stopped before the first evaluation
-        save(report.out / "model", state.best, step=int(state.step))
+    if checkpoints and not (report.out / "model").exists():  # stopped before the first evaluation
+        keep(report.out / "model", state.best, step=int(state.step))
     return state
+
+
+def keep(path: Path, params: ModelParams, **notes: Any) -> None:
+    """Writes a model, without the other processes."""
+    with alone():
+        save(path, jax.device_get(params), **notes)
 
 
 def keep_batch(out: Path, step: int, batch: Batch) -> Path:
@@ -229,7 +253,7 @@ def scalar_names(config: TrainConfig) -> list[str]:
 
 def describe(params: ModelParams) -> str:
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return f"{params.config.name}, {count:,} parameters, on {jax.devices()[0].device_kind}"
+    return f"{params.config.name}, {count:,} parameters"
 
 
 def predictions(params: ModelParams, triplets: np.ndarray) -> Iterator[dict[str, Any]]:
@@ -244,14 +268,20 @@ def score(params: ModelParams, triplets: np.ndarray) -> float:
     return float(np.mean(np.concatenate([seen["psnr"] for seen in predictions(params, triplets)])))
 
 
+def density(params: ModelParams) -> float:
+    """The part of the parameters that is not zero."""
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(params)]
+    return sum(map(np.count_nonzero, leaves)) / sum(leaf.size for leaf in leaves)
+
+
 def evaluate(
     report: Report, step: int, params: ModelParams, triplets: np.ndarray, blend: float, rows: int
 ) -> None:
     """Scores the network, keeps it when it is the best so far, draws curve and pictures."""
     psnr = score(params, triplets)
-    best = report.evaluation(step, psnr, blend)
+    best = report.evaluation(step, psnr, blend, density(params))
     if best:
-        save(report.out / "model", params, step=step, psnr=psnr, blend_psnr=blend)
+        keep(report.out / "model", params, step=step, psnr=psnr, blend_psnr=blend)
     if rows:
         chosen = triplets[spread(len(triplets), rows)]
         batches = list(predictions(params, chosen))

@@ -3,6 +3,8 @@
 python -m train.main --model cdfi
 python -m train.main --model compressed_adacof --net.taps 5 --data DIR --steps 2000 --out runs/mine
 python -m train.main --out runs/mine --resume
+python -m train.main --model cdfi --distributed.coordinator HOST:PORT --distributed.process 0 \\
+    --distributed.processes 2
 """
 
 import argparse
@@ -23,6 +25,7 @@ from train import rundir
 from train.config import TrainConfig, TrainError
 from train.loop import run
 from train.presets import NO_NET, PRESETS
+from train.sharding import connect, is_first
 from vfijax.models import MODELS, ModelConfig
 
 RUNS = Path("runs")
@@ -35,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     that do not exist. 128 + n: ended by signal n with a checkpoint. VFIJAX_DEBUG=1 shows tracebacks.
     """
     try:
-        config, out, resume = parse(sys.argv[1:] if arguments is None else arguments)
+        config, out, resume = parse(connect(sys.argv[1:] if arguments is None else arguments))
         outcome = run(config, out, resume=resume)
     except (ValueError, OSError) as error:
         if os.environ.get("VFIJAX_DEBUG"):
@@ -45,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("train: interrupted; nothing was saved since the last checkpoint", file=sys.stderr)
         return 128 + signal.SIGINT
+    if not is_first():
+        return 128 + outcome.stopped_by if outcome.stopped_by else 0
     if outcome.stopped_by:
         print(f"stopped after step {int(outcome.state.step)}; go on with")
         print(f"  python -m train.main --out {out} --resume")
@@ -69,7 +74,7 @@ def parse(arguments: Sequence[str]) -> tuple[TrainConfig, Path, bool]:
         numbered = rundir.newest if first.resume else rundir.new
         out = Path(first.out or numbered(RUNS, default.net.name))
     program, about = "python -m train.main", _about(default)
-    with _FLAGS:
+    with NET_FLAGS:
         config = tyro.cli(TrainConfig, default=default, args=rest, prog=program, description=about)
     return config, out, first.resume
 
@@ -96,10 +101,10 @@ def choose(model: str | None, preset: str | None) -> TrainConfig:
     return replace(found, net=MODELS[model]) if model else found
 
 
-_FLAGS = ConstructorRegistry()
+NET_FLAGS = ConstructorRegistry()
 
 
-@_FLAGS.struct_rule
+@NET_FLAGS.struct_rule
 def _net_flags(info: StructTypeInfo) -> StructConstructorSpec | None:
     """The flags of a network: the fields of its config, but for its name and its table of widths."""
     net = info.default
@@ -133,6 +138,8 @@ def _about(config: TrainConfig) -> str:
         f"--preset NAME: a recipe, one of {', '.join(PRESETS)}; without it the model's own. "
         "--out DIR: the run directory, runs/MODEL-N if not given. "
         "--resume: go on with the run in --out, or with the newest one. "
+        "--distributed.coordinator HOST:PORT, --distributed.process I, --distributed.processes N: "
+        "this is one of several processes of a run; or --distributed.auto on a cluster that says so. "
         f"The defaults below are those of {config.net.name}."
     )
 

@@ -87,7 +87,7 @@ class Report:
 
     def __init__(self, out: Path, scalars: list[str], *, start: int, steps: int, every: int):
         self.out, self.steps, self.every = out, steps, every
-        self.columns = ["step", *scalars, "seconds_per_step", "psnr", "blend_psnr"]
+        self.columns = ["step", *scalars, "seconds_per_step", "psnr", "blend_psnr", "density"]
         self.rows = [row for row in read_metrics(out) if row["step"] <= start]
         rundir.write(out / METRICS, to_csv(self.columns, self.rows))
         self._board = tensorboardX.SummaryWriter(str(out / "tensorboard"), purge_step=start + 1)
@@ -127,6 +127,10 @@ class Report:
         broken = [name for name, value in values.items() if not math.isfinite(value)]
         if broken:
             raise NotFinite(f"{broken[0]} is {values[broken[0]]} at step {step}", step)
+        self._account(step, values)
+
+    def _account(self, step: int, values: Row) -> None:
+        """Tells and writes what is due after a step."""
         self._collected.append(values)
         self._timed += 1
         if not self._compiled:  # the first step is mostly compilation
@@ -167,12 +171,17 @@ class Report:
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
-    def evaluation(self, step: int, psnr: float, blend_psnr: float) -> bool:
-        """Writes a score and draws the curve; says whether it is the best so far."""
+    def evaluation(self, step: int, psnr: float, blend_psnr: float, density: float) -> bool:
+        """Writes a score, and the part of the parameters that is not zero; draws the curve.
+
+        Returns:
+          Whether the score is the best so far.
+        """
         best = max((row["psnr"] for row in self.rows if "psnr" in row), default=-math.inf)
-        self.write(step, {"psnr": psnr, "blend_psnr": blend_psnr})
+        self.write(step, {"psnr": psnr, "blend_psnr": blend_psnr, "density": density})
         write_image(self.out / "curve.png", curves(self.rows))
-        self.say(f"evaluation at step {step}: {psnr:.3f} dB, blend {blend_psnr:.3f} dB")
+        zeros = f", density {100 * density:.1f} %" if density < 0.9995 else ""
+        self.say(f"evaluation at step {step}: {psnr:.3f} dB, blend {blend_psnr:.3f} dB{zeros}")
         return psnr > best
 
     def samples(self, step: int, shown: dict[str, np.ndarray]) -> None:
@@ -181,3 +190,29 @@ class Report:
         (self.out / "samples").mkdir(exist_ok=True)
         write_image(self.out / "samples" / f"step_{step:07d}.png", picture)
         self._board.add_image("samples", picture, step, dataformats="HWC")
+
+
+class Silent(Report):
+    """That of the processes which tell and write nothing: it only notices what is not finite."""
+
+    def __init__(self, out: Path, scalars: list[str], *, start: int, steps: int, every: int):
+        self.out, self.columns = out, scalars
+        self._pending = None
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def start_clock(self) -> None:
+        """Nothing is timed."""
+
+    def say(self, text: str) -> None:
+        """Nothing is said."""
+
+    def _account(self, step: int, values: Row) -> None:
+        """Nothing is written."""
+
+    def evaluation(self, step: int, psnr: float, blend_psnr: float, density: float) -> bool:
+        return False
+
+    def samples(self, step: int, shown: dict[str, np.ndarray]) -> None:
+        """Nothing is drawn."""

@@ -107,6 +107,7 @@ def _occasion() -> dict[str, Any]:
         "command": sys.argv,
         "device": jax.devices()[0].device_kind,
         "platform": jax.default_backend(),
+        "processes": jax.process_count(),
         "python": platform.python_version(),
         "versions": {"vfijax": vfijax.__version__, **{name: version(name) for name in _PACKAGES}},
         "git": _git_commit(),

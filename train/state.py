@@ -1,6 +1,6 @@
 """The state of a training run, and its checkpoints."""
 
-import dataclasses
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from orbax.checkpoint import v1 as ocp
 from train.config import OptimConfig, TrainConfig, TrainError
 from vfijax.checkpoint import load
 from vfijax.models import create
+from vfijax.optim import obproxsg, obproxsg_with_dense, one_dimensional
 from vfijax.params import ModelParams
 
 
@@ -67,8 +68,12 @@ _OPTIMIZERS = {"adamax": optax.adamax, "adam": optax.adam}
 
 
 def optimizer(config: OptimConfig) -> optax.GradientTransformation:
-    """Adamax or Adam (Kingma and Ba, 2015, algorithms 2 and 1) with the schedule of the config."""
-    return _OPTIMIZERS[config.name](learning_rate(config), config.b1, config.b2, config.eps)
+    """Adamax or Adam (Kingma and Ba, 2015, algorithms 2 and 1) or OBProx-SG, with the config's schedule."""
+    rate = learning_rate(config)
+    if config.name != "obproxsg":
+        return _OPTIMIZERS[config.name](rate, config.b1, config.b2, config.eps)
+    options = (rate, config.l1, config.proximal_steps, None, config.zero_below)
+    return obproxsg_with_dense(*options, dense=one_dimensional) if config.dense_biases else obproxsg(*options)
 
 
 def initial_params(config: TrainConfig) -> tuple[ModelParams, str]:
@@ -77,8 +82,7 @@ def initial_params(config: TrainConfig) -> tuple[ModelParams, str]:
     Raises:
       TrainError: it has no parameters, or nothing of the checkpoint fits.
     """
-    fields = {f.name: getattr(config.net, f.name) for f in dataclasses.fields(config.net)}
-    params = create(fields.pop("name"), config.seed, **fields)
+    params = create(config.net, config.seed)
     if not params.tree:
         raise TrainError(f"model {config.net.name!r} has no parameters to train; choose another --model")
     if config.start == "blend":
@@ -114,25 +118,49 @@ def begin(params: ModelParams, optim: OptimConfig) -> TrainState:
     """The state before the first step."""
     mean = jax.tree.map(jnp.copy, params) if optim.ema else None  # the step takes over each one's memory
     state = TrainState(jnp.int32(0), params, optimizer(optim).init(params), mean)
-    return jax.device_put(state, jax.devices()[0])  # placed like a loaded one, so that both compile alike
+    return jax.device_put(state, jax.local_devices()[0])
+
+
+def alone() -> ocp.Context:
+    """Orbax without its meetings: what one of several processes writes or reads by itself."""
+    own, context = jax.process_index(), ocp.Context()
+    context.multiprocessing.primary_host = own
+    context.multiprocessing.active_processes = {own}
+    context.multiprocessing.barrier_sync_key_prefix = f"process_{own}"
+    return context
 
 
 class Checkpoints:
-    """Checkpoints of a run by step; one that was not written to its end is never seen."""
+    """Checkpoints of a run, `<directory>/<step>`; one that was not written to its end has another name.
+
+    Of several processes one alone uses them; the state is the same on all.
+
+    Args:
+      directory: where they are.
+      keep: so many of the newest stay.
+    """
 
     def __init__(self, directory: Path, keep: int):
-        newest = ocp.training.preservation_policies.LatestN(keep)
-        self.directory = directory
-        self._checkpointer = ocp.training.Checkpointer(directory.absolute(), preservation_policy=newest)
+        self.directory, self.keep = directory, keep
+        directory.mkdir(parents=True, exist_ok=True)
 
     def save(self, state: TrainState) -> None:
         """Writes the state under its step; done when it returns."""
-        self._checkpointer.save(int(state.step), state)
+        with alone():
+            ocp.save((self.directory / str(int(state.step))).absolute(), jax.device_get(state))
+        for unfinished in self.directory.glob("*tmp*"):  # of this run when it was killed
+            shutil.rmtree(unfinished)
+        for step in self._steps()[: -self.keep]:
+            leaving = self.directory / f"{step}.tmp"
+            (self.directory / str(step)).rename(leaving)
+            shutil.rmtree(leaving)
 
     def latest(self) -> int | None:
         """The step of the newest checkpoint, None when there is none."""
-        newest = self._checkpointer.latest
-        return None if newest is None else newest.step
+        return max(self._steps(), default=None)
+
+    def _steps(self) -> list[int]:
+        return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdigit())
 
     def load(self, fresh: TrainState) -> TrainState:
         """The newest checkpoint; `fresh`, which says what it must hold, when there is none yet.
@@ -143,16 +171,14 @@ class Checkpoints:
         step = self.latest()
         if step is None:
             return fresh
-        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        path = self.directory / str(step)
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), fresh)
         try:
-            return self._checkpointer.load(step, like)
+            with alone():
+                return ocp.load(path.absolute(), like)
         except Exception as error:  # orbax raises many kinds for files that are missing or cut off
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise TrainError(
-                f"{self.directory / str(step)} cannot be read ({reason}); "
-                "remove it to resume from an older one"
+                f"{path} cannot be read ({reason}); remove it to resume from an older one"
             ) from error
-
-    def close(self) -> None:
-        self._checkpointer.close()

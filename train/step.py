@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,8 @@ from vfijax.params import ModelParams
 
 Batch = dict[str, Any]
 Networks = Mapping[str, Any]  # parameters of the networks behind perceptual losses
+SUMMED = ("charbonnier_sum", "l1_sum", "l2_sum")  # terms that add up over the parts of a batch
+INSEPARABLE = ("vgg19",)  # terms that cannot be had from those of the parts; all others are means
 MAX_PSNR = 100.0  # decibels, for frames predicted without error, so that means stay finite
 
 
@@ -61,12 +63,52 @@ def loss(
     return weighted(objective.losses, frame, middle, aux, networks)
 
 
+def loss_of_part(
+    params: ModelParams, batch: Batch, objective: Objective, networks: Networks, parts: int
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """`loss` of one of `parts` equal parts of a batch; the mean over all parts is that of the whole."""
+    weights = objective.losses
+    scaled = replace(weights, **{name: parts * getattr(weights, name) for name in SUMMED})
+    total, terms = loss(params, batch, replace(objective, losses=scaled), networks)
+    return total, {name: parts * term if name in SUMMED else term for name, term in terms.items()}
+
+
+def gradients(
+    params: ModelParams, batch: Batch, objective: Objective, networks: Networks, accumulate: int, shares: int
+) -> tuple[tuple[jax.Array, dict[str, jax.Array]], ModelParams]:
+    """((loss, terms), gradients) of one of `shares` of a batch, taken in `accumulate` parts in turn."""
+    parts = accumulate * shares
+    of_part = jax.value_and_grad(partial(loss_of_part, parts=parts), has_aux=True)
+    if accumulate == 1:
+        return of_part(params, batch, objective, networks)
+
+    def add(sums: Any, part: Batch) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, sums, of_part(params, part, objective, networks)), None
+
+    turns = {role: array.reshape(accumulate, -1, *array.shape[1:]) for role, array in batch.items()}
+    first = {role: array[0] for role, array in turns.items()}
+    shapes = jax.eval_shape(lambda: of_part(params, first, objective, networks))
+    sums, _ = jax.lax.scan(add, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes), turns)
+    return jax.tree.map(lambda total: total / accumulate, sums)
+
+
 def train_step(
-    state: TrainState, batch: Batch, networks: Networks, *, objective: Objective, optim: OptimConfig
+    state: TrainState,
+    batch: Batch,
+    networks: Networks,
+    *,
+    objective: Objective,
+    optim: OptimConfig,
+    axis_name: str | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """The state after one optimizer step, and scalars: `loss`, its terms, `grad_norm`, `learning_rate`."""
-    gradients = jax.value_and_grad(loss, has_aux=True)
-    (total, terms), grads = gradients(state.params, batch, objective, networks)
+    """The state after one optimizer step, and scalars: `loss`, its terms, `grad_norm`, `learning_rate`.
+
+    With `axis_name`, that of `jax.shard_map` or `jax.pmap`, the batch is one device's share, and all devices
+    get the same; without, it is the whole batch.
+    """
+    shares = jax.lax.axis_size(axis_name) if axis_name else 1
+    found = gradients(state.params, batch, objective, networks, optim.accumulate, shares)
+    (total, terms), grads = jax.lax.pmean(found, axis_name) if axis_name else found
     updates, opt_state = optimizer(optim).update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     scalars = {"loss": total, **terms, "grad_norm": optax.tree.norm(grads)}

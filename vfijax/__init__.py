@@ -15,7 +15,7 @@ _NAMES = {
     "load": "vfijax.checkpoint",
     "save": "vfijax.checkpoint",
 }
-_MODULES = ("checkpoint", "convert", "losses", "metrics", "models", "ops")
+_MODULES = ("checkpoint", "convert", "losses", "metrics", "models", "ops", "prune")
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@ says which spaces a layer reads and writes. Together they describe every array s
 so that a compressed network is the same code with another table.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,11 +50,36 @@ NO_WIDTHS = Widths()
 
 @dataclass(frozen=True)
 class Edge:
-    """One layer with weights: which spaces it reads (in concatenation order) and which it writes."""
+    """One layer with weights: which spaces it reads (in concatenation order) and which it writes.
 
-    path: tuple[str, ...]  # of the layer in the parameter tree
+    A layer that treats every channel by itself (a PReLU or a normalisation with numbers per channel, a
+    depthwise convolution) reads nothing, `inputs=()`, and stands at the space it passes on.
+
+    Attributes:
+      path: of the layer in the parameter tree.
+      inputs: a space stands as often as its channels are repeated in the array that is read.
+      output: the space of the array that is written.
+      groups: of a grouped convolution; such a layer reads one space.
+      repeat: every channel is written as so many neighbours (4 before a pixel shuffle by 2).
+      tile: the space is written so often, one after another (4 for the gates of an LSTM).
+    """
+
+    path: tuple[str, ...]
     inputs: tuple[str, ...]
     output: str
+    groups: int = 1
+    repeat: int = 1
+    tile: int = 1
+
+    @property
+    def name(self) -> str:
+        return "/".join(self.path)
+
+    def layer(self, tree: Any) -> Any:
+        """The parameters of the layer in a tree: a dict from name to array."""
+        for key in self.path:
+            tree = tree[key]
+        return tree
 
 
 @dataclass(frozen=True)
@@ -62,23 +88,51 @@ class ChannelGraph:
 
     Attributes:
       widths: the size of every space.
-      edges: every layer that mixes channels.
+      edges: every layer whose parameters depend on a width.
       fixed: spaces whose width is part of the task (frames, taps, masks) and cannot be pruned.
+      blocks: spaces that the network splits into so many equal parts (deformable groups); those of
+        grouped convolutions need not be listed.
+      nonzero: spaces that an activation leaves nonzero where their layers write zero (a sigmoid).
     """
 
     widths: Mapping[str, int]
     edges: tuple[Edge, ...]
     fixed: frozenset[str] = field(default_factory=frozenset)
+    blocks: Mapping[str, int] = field(default_factory=dict)
+    nonzero: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """The spaces whose width may change."""
+        return tuple(space for space in self.widths if space not in self.fixed)
+
+    def block_count(self, space: str) -> int:
+        """Widths of the space are multiples of it, and every block of channels shrinks by as much."""
+        grouped = [e.groups for e in self.edges if space in (*e.inputs, e.output)]
+        return math.lcm(self.blocks.get(space, 1), *grouped)
+
+    def sizes(self, edge: Edge, widths: Mapping[str, int] | None = None) -> tuple[int, int]:
+        """The last two sizes of the edge's kernel: channels that an output reads, and outputs."""
+        widths = self.widths if widths is None else widths
+        read = sum(widths[space] for space in edge.inputs) // edge.groups
+        return read, widths[edge.output] * edge.repeat * edge.tile
 
     def check(self, tree: Any) -> None:
-        """Raises ValueError unless every kernel (H, W, in, out) and bias in `tree` has its width."""
-        problems = []
-        for edge in self.edges:
-            layer = tree
-            for key in edge.path:
-                layer = layer[key]
-            wanted = (sum(self.widths[s] for s in edge.inputs), self.widths[edge.output])
-            if tuple(layer["kernel"].shape[-2:]) != wanted:
-                problems.append(f"{'/'.join(edge.path)}: {layer['kernel'].shape[-2:]} not {wanted}")
+        """Raises ValueError unless every kernel (..., in, out) and vector (..., out) has its width."""
+        problems = [problem for edge in self.edges for problem in self._problems(edge, edge.layer(tree))]
         if problems:
             raise ValueError("channel graph does not fit the parameters: " + "; ".join(problems))
+
+    def _problems(self, edge: Edge, layer: Mapping[str, Any]) -> Iterator[str]:
+        if edge.groups > 1 and (len(edge.inputs) != 1 or edge.tile != 1):
+            yield f"{edge.name}: a grouped layer reads one space, once, and writes one, once"
+        for space in {*edge.inputs, edge.output}:
+            if self.widths[space] % edge.groups:
+                yield f"{edge.name}: {edge.groups} groups do not divide {space} ({self.widths[space]})"
+        wanted = self.sizes(edge)
+        for name, leaf in layer.items():
+            if edge.inputs and name == "kernel":
+                if tuple(leaf.shape[-2:]) != wanted:
+                    yield f"{edge.name}: {leaf.shape[-2:]} not {wanted}"
+            elif leaf.size != 1 and leaf.shape[-1] != wanted[1]:
+                yield f"{edge.name}: {name} {leaf.shape} does not end with {wanted[1]}"

@@ -177,19 +177,16 @@ def test_a_damaged_checkpoint_is_named(finished, tmp_path):
             file.write_bytes(file.read_bytes()[:10])
     with pytest.raises(TrainError, match=r"0 cannot be read.*remove it to resume from an older one"):
         checkpoints.load(fresh)
-    checkpoints.close()
 
 
 def test_a_checkpoint_that_was_not_finished_is_not_seen(tmp_path):
     fresh = initial_state(CONFIG)
     checkpoints = Checkpoints(tmp_path, keep=2)
     checkpoints.save(fresh)
-    checkpoints.close()
     (tmp_path / "0").rename(tmp_path / "7.orbax-checkpoint-tmp")
     checkpoints = Checkpoints(tmp_path, keep=2)
     assert checkpoints.latest() is None
     assert checkpoints.load(fresh) is fresh
-    checkpoints.close()
 
 
 def test_only_the_newest_checkpoints_are_kept(finished):

@@ -18,6 +18,7 @@ COMMANDS = {
     "interpolate": "put new frames between the frames of a video or a folder of images",
     "evaluate": "score a model on triplets, benchmark sets or a video",
     "convert": "turn published PyTorch weights into a vfijax model",
+    "prune": "tell how dense a model is, and make a narrower one of it",
 }
 
 # Mistakes in what the user gave, and limits of the machine; anything else is a bug and shows itself.

@@ -1,4 +1,4 @@
-"""Line charts as pictures, drawn with Pillow."""
+"""Line and bar charts as pictures, drawn with Pillow."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["line_chart"]
+__all__ = ["bar_chart", "line_chart"]
 
 Series = tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -15,7 +15,8 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INK, FAINT, GRID = "#222222", "#666666", "#E4E4E4"
 OVERSAMPLE = 2  # drawn larger and reduced, which smooths the lines
-LONGEST_NAME = 32  # letters in the legend
+LONGEST_NAME = 32  # letters of a series or a bar
+BAR = 16  # pixels that a bar takes up, with its gap
 MOST_DOTS = 60  # points of a series that are few enough to be marked
 
 
@@ -49,6 +50,67 @@ def line_chart(
     canvas = Image.new("RGB", (size[1] * OVERSAMPLE, size[0] * OVERSAMPLE), "white")
     _Chart(canvas, curves).draw(title, x_label, y_label)
     return np.asarray(canvas.resize((size[1], size[0]), Image.Resampling.LANCZOS))
+
+
+def bar_chart(
+    bars: Mapping[str, float],
+    *,
+    title: str = "",
+    x_label: str = "",
+    x_max: float | None = None,
+    width: int = 800,
+) -> np.ndarray:
+    """Draws one horizontal bar per name, the first on top, with its value at its end.
+
+    Args:
+      bars: name to a finite value, 0 or more.
+      title, x_label: texts, above the chart and below its axis.
+      x_max: where the axis ends; default the greatest value.
+      width: of the picture in pixels; its height follows from the number of bars.
+
+    Returns:
+      uint8 [H, W, 3], RGB; for `vfijax.media.images.write_image`.
+
+    Raises:
+      ValueError: a value is negative, not finite or past `x_max`, or the picture is too narrow.
+    """
+    end = max(bars.values(), default=0) if x_max is None else x_max
+    for name, value in bars.items():
+        if not (0 <= value <= end and math.isfinite(value)):
+            raise ValueError(f"bar_chart: {name} is {value}; bars are from 0 to {end:g}")
+    if width < 320:
+        raise ValueError(f"bar_chart: width is {width}; 320 pixels is the least")
+    height = 44 + 46 + BAR * len(bars)
+    canvas = Image.new("RGB", (width * OVERSAMPLE, height * OVERSAMPLE), "white")
+    _draw_bars(ImageDraw.Draw(canvas), canvas.size, bars, title, x_label, end or 1.0)
+    return np.asarray(canvas.resize((width, height), Image.Resampling.LANCZOS))
+
+
+def _draw_bars(
+    pen: ImageDraw.ImageDraw,
+    size: tuple[int, int],
+    bars: Mapping[str, float],
+    title: str,
+    x_label: str,
+    end: float,
+) -> None:
+    unit = OVERSAMPLE
+    small, large = (ImageFont.load_default(s * unit) for s in (12, 15))
+    names = [_short(name) for name in bars]
+    left = max((pen.textlength(name, small) for name in names), default=0) + 22 * unit
+    right, top, bottom = size[0] - 56 * unit, 44 * unit, size[1] - 46 * unit
+    pen.text((14 * unit, 12 * unit), title, INK, large)
+    pen.text((right, size[1] - 10 * unit), x_label, FAINT, small, anchor="rs")
+    for tick in ticks(0, end, most=10):
+        x = left + tick / end * (right - left)
+        pen.line((x, top, x, bottom), GRID, unit)
+        pen.text((x, bottom + 8 * unit), _label(tick), FAINT, small, anchor="mt")
+    for i, (name, value) in enumerate(zip(names, bars.values(), strict=True)):
+        x, y = left + value / end * (right - left), top + (i + 0.5) * BAR * unit
+        pen.rectangle((left, y - 5 * unit, x, y + 5 * unit), COLOURS[0] if value else FAINT)
+        pen.text((left - 8 * unit, y), name, INK, small, anchor="rm")
+        pen.text((x + 6 * unit, y), f"{value:.3g}", FAINT, small, anchor="lm")
+    pen.line((left, top, left, bottom), FAINT, unit)
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:
@@ -130,8 +192,7 @@ class _Chart:
     def _legend(self, right: float, baseline: float) -> None:
         unit = OVERSAMPLE
         for i, name in reversed(list(enumerate(self.curves))):
-            if len(name) > LONGEST_NAME:
-                name = f"...{name[-LONGEST_NAME:]}"  # models may be paths, whose end tells most
+            name = _short(name)
             right -= self.pen.textlength(name, self.small)
             self.pen.text((right, baseline), name, INK, self.small, anchor="ls")
             self.pen.line(
@@ -140,6 +201,11 @@ class _Chart:
                 3 * unit,
             )
             right -= 40 * unit
+
+
+def _short(name: str) -> str:
+    """Names may be paths, whose end tells most."""
+    return f"...{name[-LONGEST_NAME:]}" if len(name) > LONGEST_NAME else name
 
 
 def _label(tick: float) -> str:
