@@ -12,7 +12,7 @@ import vfijax
 import vfijax.models
 import vfijax.ops
 
-LAZY_MODULES = ("checkpoint", "convert", "losses", "metrics", "models", "ops")
+LAZY_MODULES = ("checkpoint", "convert", "losses", "metrics", "models", "ops", "optim", "perceptual", "prune")
 
 
 def modules():

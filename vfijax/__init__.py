@@ -15,7 +15,7 @@ _NAMES = {
     "load": "vfijax.checkpoint",
     "save": "vfijax.checkpoint",
 }
-_MODULES = ("checkpoint", "convert", "losses", "metrics", "models", "ops", "prune")
+_MODULES = ("checkpoint", "convert", "losses", "metrics", "models", "ops", "optim", "perceptual", "prune")
 
 
 def __getattr__(name: str) -> Any:
