@@ -85,8 +85,9 @@ def build(
     builder = open_builder(name, data_dir)
     if builder.is_prepared() and not overwrite:
         return _described(builder, was_there=True)
-    if not Path(manual_dir).is_dir():
-        raise MediaError(f"{manual_dir}: no such directory; it must hold the extracted files of {name}")
+    if not Path(manual_dir).is_dir() or not any(Path(manual_dir).iterdir()):
+        kind = "is empty" if Path(manual_dir).is_dir() else "no such directory"
+        raise MediaError(f"{manual_dir}: {kind}; it must hold the extracted files of {name}")
     target, root = Path(builder.data_path), Path(builder.data_dir_root)
     work = root / f".{name}.partial"
     shutil.rmtree(work, ignore_errors=True)  # of a build that was killed

@@ -34,7 +34,6 @@ RANKS = {
     "vfijax.cli": 5,
     "vfijax.__main__": 5,
     "vfijax.prune.__main__": 5,
-    "vfijax.prune.__main__": 5,
     "vfijax": 5,  # the names it gives out are imported on first use
     "vfijax.__version__": 0,
     "train": 6,

@@ -24,7 +24,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -40,11 +40,13 @@ from train.config import (
     PerceptualConfig,
     TrainConfig,
     TrainError,
+    check,
     from_json,
     to_json,
 )
 from train.loop import Data, Outcome, predictions, run
 from train.main import NET_FLAGS, choose
+from train.presets import PRESETS
 from train.report import read_metrics
 from vfijax import prune
 from vfijax.checkpoint import load, save
@@ -52,11 +54,13 @@ from vfijax.losses import LossWeights
 from vfijax.media import write_image
 from vfijax.media.plot import line_chart
 from vfijax.metrics import ssim
-from vfijax.models import ModelConfig
+from vfijax.models import MODELS, ModelConfig
 from vfijax.params import ModelParams
+from vfijax.prune.shrink import graph_of
 from vfijax.prune.summary import UNITS, Summary
 
 PLAN = "compress.json"
+EPOCHS = 20  # points at least in the picture of sparsity, as in the paper
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class SparseConfig:
     dense_biases: bool = False
     """leave biases out of it"""
     items: int = 1000
-    """take the first items of the data only, as the paper does; 0 takes all"""
+    """take the first items of the data only, as the paper does; 0 takes all (or --data.limit)"""
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,12 @@ class Plan:
     """--from: its checkpoint; empty: start from scratch"""
     seed: int = 0
     """of parameters, order of data and augmentation"""
+    devices: int = 1
+    """devices that share a batch; 0 takes all"""
+    parallel: Literal["jit", "pmap"] = "jit"
+    """form of the step on several devices"""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """of the convolutions while training"""
     size: tuple[int, int] = (720, 1280)
     """height and width of the frame for time, memory and multiply-adds in the table"""
     sparse: SparseConfig = field(default_factory=SparseConfig)
@@ -154,13 +164,14 @@ def parse(arguments: Sequence[str]) -> tuple[Plan, Path, bool]:
 
 def default_plan(model: str | None, source: str | None) -> Plan:
     """The paper's plan for a network, with the losses, data and retraining of its own preset."""
-    preset = choose(model, None) if model else None
+    preset = choose(model, None) if model in PRESETS or (model and model not in MODELS) else None
     net = load(source).config if source else preset.net if preset else None
     if net is None:
         raise TrainError("give --model NAME, or --from CHECKPOINT, or --resume with --out DIR")
     if preset and source and preset.net.architecture != net.architecture:
         raise TrainError(f"--from {source} holds {net.name}, not {model}; leave --model away")
-    preset = preset or choose(net.name, None)
+    graph_of(net)  # says so where there is nothing to compress
+    preset = preset or PRESETS.get(net.name, PRESETS["cdfi"])
     return Plan(
         net=net,
         source=source or "",
@@ -187,6 +198,8 @@ def compress(plan: Plan, out: Path, *, resume: bool = False) -> int | None:
     Raises:
       TrainError: `out` does not fit `resume`, or a stage cannot be run.
     """
+    for config in (sparse_run(plan), retrain_run(plan, plan.net, out)):
+        check(config)
     _begin(out, plan, resume)
     outcome = _train(sparse_run(plan), out / "sparse")
     if outcome.stopped_by:
@@ -211,6 +224,9 @@ def compress(plan: Plan, out: Path, *, resume: bool = False) -> int | None:
 def sparse_run(plan: Plan) -> TrainConfig:
     """The training with l1 as a run of its own."""
     sparse = plan.sparse
+    if sparse.items < 0:
+        raise TrainError(f"--sparse.items is {sparse.items}; give 0 or more")
+    limits = [limit for limit in (sparse.items, plan.data.limit) if limit]
     return TrainConfig(
         net=plan.net,
         steps=sparse.steps,
@@ -218,7 +234,7 @@ def sparse_run(plan: Plan) -> TrainConfig:
         init_from=plan.source,
         losses=plan.losses,
         perceptual=plan.perceptual,
-        data=replace(plan.data, limit=sparse.items),
+        data=replace(plan.data, limit=min(limits, default=0)),
         optim=OptimConfig(
             name="obproxsg",
             lr=sparse.lr,
@@ -228,9 +244,14 @@ def sparse_run(plan: Plan) -> TrainConfig:
             zero_below=sparse.eps,
             dense_biases=sparse.dense_biases,
         ),
-        eval=plan.eval,
+        eval=replace(plan.eval, every=min(plan.eval.every, max(1, sparse.steps // EPOCHS))),
         log=plan.log,
+        **_where(plan),
     )
+
+
+def _where(plan: Plan) -> dict[str, Any]:
+    return {"devices": plan.devices, "parallel": plan.parallel, "precision": plan.precision}
 
 
 def retrain_run(plan: Plan, net: ModelConfig, out: Path) -> TrainConfig:
@@ -246,11 +267,12 @@ def retrain_run(plan: Plan, net: ModelConfig, out: Path) -> TrainConfig:
         optim=plan.retrain,
         eval=plan.eval,
         log=plan.log,
+        **_where(plan),
     )
 
 
 def _train(config: TrainConfig, out: Path) -> Outcome:
-    return run(config, out, resume=(out / rundir.RUN).exists())
+    return run(config, out, resume=rundir.got_somewhere(out))
 
 
 def shrink(plan: Plan, out: Path) -> ModelParams:
@@ -347,7 +369,7 @@ def _count(params: ModelParams) -> int:
 
 def _begin(out: Path, plan: Plan, resume: bool) -> None:
     stored = out / PLAN
-    if stored.exists() and not resume:
+    if rundir.got_somewhere(out / "sparse") and not resume:
         raise TrainError(f"{out} already holds a compression; go on with --resume, or choose another --out")
     if resume:
         return
@@ -359,7 +381,7 @@ def stored_plan(out: Path) -> Plan:
     """The plan of the compression in `out`; raises TrainError when there is none."""
     if not (out / PLAN).is_file():
         raise TrainError(f"{out} holds no compression to resume (no {PLAN}); start without --resume")
-    stored = json.loads((out / PLAN).read_text())["plan"]
+    stored = rundir.read_json(out / PLAN, "plan")["plan"]
     return from_json(stored | {"size": tuple(stored["size"])}, Plan)
 
 

@@ -34,7 +34,7 @@ class DataConfig:
     """triplets per step"""
     augment: str = "cdfi"
     """flips, turns, crops and reversal of time as a document has them: none, adacof, cdfi, sepconv,
-    sepconv_report, sepconv_replication, sepconv_replication_text"""
+    sepconv_report, sepconv_replication, sepconv_replication_text, zooming_slowmo"""
     jitter: float = 0.0
     """brightness, contrast and colours vary by this fraction"""
     stride: int = 1
@@ -202,6 +202,12 @@ def check(config: TrainConfig) -> None:
     for name in _FRACTIONS:
         if not 0 <= values[name] < 1:
             raise TrainError(f"--{name} is {values[name]}; give 0 or more, and less than 1")
+    losses = dataclasses.asdict(config.losses)
+    for name, weight in losses.items():
+        if not weight >= 0:
+            raise TrainError(f"--losses.{name} is {weight}; give 0 or more")
+    if not any(losses.values()):
+        raise TrainError("all loss weights are 0; give one, such as --losses.charbonnier 1")
     if config.optim.schedule != "cosine" and config.optim.period:
         raise TrainError("--optim.period belongs to --optim.schedule cosine")
     if config.data.augment not in AUGMENTATIONS:

@@ -29,7 +29,7 @@ from train.config import TrainConfig, TrainError, check, complete, to_json
 from train.pictures import panels, sheet
 from train.report import NotFinite, Report, Silent
 from train.sharding import Layout, check_same, from_first, greatest, here, is_first, lost_processes, together
-from train.state import Checkpoints, TrainState, alone, begin, initial_params
+from train.state import Checkpoints, TrainState, begin, initial_params
 from train.step import Batch, Networks, eval_step, jitted_train_step
 from vfijax.checkpoint import save
 from vfijax.losses import load_networks
@@ -191,7 +191,7 @@ def _steps(
         for step in range(start + 1, config.steps + 1):
             state, scalars = step_of_run(state, layout.split(next(batches)), networks)
             report.collect(step, scalars)
-            stop.signal = greatest(stop.signal or 0) or None
+            stop.signal = greatest(stop.signal or 0, after=state) or None
             last = step == config.steps
             if last or step % config.eval.every == 0:
                 report.settle()
@@ -200,7 +200,7 @@ def _steps(
                 report.settle()
                 if checkpoints:
                     checkpoints.save(state)
-                    keep(report.out / "last", state.best, step=step)
+                    save(report.out / "last", here(state.best), step=step)
                 report.start_clock()
             if stop.signal:
                 break
@@ -211,20 +211,16 @@ def _steps(
         kept = keep_batch(report.out, error.step, next(data.batches(error.step - 1)))
         raise TrainError(f"{error}; {_way_out(checkpoints, kept, report.out)}") from None
     if checkpoints and not (report.out / "model").exists():  # stopped before the first evaluation
-        keep(report.out / "model", state.best, step=int(state.step))
+        save(report.out / "model", here(state.best), step=int(state.step))
     return state
-
-
-def keep(path: Path, params: ModelParams, **notes: Any) -> None:
-    """Writes a model, without the other processes."""
-    with alone():
-        save(path, jax.device_get(params), **notes)
 
 
 def keep_batch(out: Path, step: int, batch: Batch) -> Path:
     """Stores the batch of a step, exactly and as a picture; returns the path without suffix."""
     path = out / f"batch_of_step_{step}"
-    np.savez(path.with_suffix(".npz"), **batch)
+    partial = out / f".batch_of_step_{step}.partial.npz"
+    np.savez(partial, **batch)
+    partial.rename(path.with_suffix(".npz"))
     write_image(path.with_suffix(".png"), sheet({role: np.asarray(batch[role]) for role in ROLES}))
     return path
 
@@ -281,7 +277,7 @@ def evaluate(
     psnr = score(params, triplets)
     best = report.evaluation(step, psnr, blend, density(params))
     if best:
-        keep(report.out / "model", params, step=step, psnr=psnr, blend_psnr=blend)
+        save(report.out / "model", params, step=step, psnr=psnr, blend_psnr=blend)
     if rows:
         chosen = triplets[spread(len(triplets), rows)]
         batches = list(predictions(params, chosen))

@@ -73,7 +73,7 @@ def begin(out: Path, config: TrainConfig, resume: bool) -> None:
         differ in more than `train.config.FREE`.
     """
     if not resume:
-        if (out / RUN).exists():
+        if got_somewhere(out):
             raise TrainError(f"{out} already holds a run; go on with --resume, or choose another --out")
         _write(out, {"format": 1, "config": to_json(config), "started": _occasion(), "resumed": []})
         return
@@ -87,13 +87,27 @@ def begin(out: Path, config: TrainConfig, resume: bool) -> None:
     _write(out, record | {"config": to_json(config), "resumed": [*record["resumed"], _occasion()]})
 
 
+def got_somewhere(out: Path) -> bool:
+    """Whether `out` holds a run with a checkpoint; before that nothing is lost by starting again."""
+    checkpoints = out / "checkpoints"
+    found = checkpoints.is_dir() and any(path.name.isdigit() for path in checkpoints.iterdir())
+    return found and (out / RUN).exists()
+
+
 def _read(out: Path) -> dict[str, Any]:
     if not (out / RUN).is_file():
         raise TrainError(f"{out} holds no run to resume (no {RUN}); start without --resume")
+    return read_json(out / RUN, "config")
+
+
+def read_json(path: Path, key: str) -> dict[str, Any]:
+    """What a file of ours holds; raises TrainError when it is damaged or lacks `key`."""
     try:
-        return json.loads((out / RUN).read_text())
-    except ValueError:
-        raise TrainError(f"{out / RUN} is damaged and cannot be read") from None
+        stored = json.loads(path.read_text())
+        stored[key]
+        return stored
+    except (ValueError, KeyError, TypeError):
+        raise TrainError(f"{path} is damaged and cannot be read") from None
 
 
 def _write(out: Path, record: dict[str, Any]) -> None:

@@ -72,7 +72,7 @@ class Layout:
 
         That one also serves losses which cannot be put together from shares: the compiler splits it.
         """
-        static = {"objective": Objective.of(config), "optim": config.optim}
+        static: dict[str, Any] = {"objective": Objective.of(config), "optim": config.optim}
         if self.form == "jit" and (self.mesh.size == 1 or inseparable(config)):
             return partial(jitted, **static)
         step = partial(train_step, **static, axis_name=AXIS)
@@ -197,10 +197,14 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def greatest(number: int) -> int:
-    """The greatest of the processes' numbers. All of them have to ask."""
+def greatest(number: int, after: Any = None) -> int:
+    """The greatest of the processes' numbers, asked when `after` is computed. All of them have to ask.
+
+    Programs that exchange something must not run side by side: they may wait for one another for ever.
+    """
     if jax.process_count() == 1:
         return number
+    jax.block_until_ready(after)
     return int(np.max(multihost_utils.process_allgather(np.int32(number))))
 
 

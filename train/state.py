@@ -8,10 +8,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import optax
-from orbax.checkpoint import v1 as ocp
 
 from train.config import OptimConfig, TrainConfig, TrainError
-from vfijax.checkpoint import load
+from vfijax.checkpoint import load, read_tree, write_tree
 from vfijax.models import create
 from vfijax.optim import obproxsg, obproxsg_with_dense, one_dimensional
 from vfijax.params import ModelParams
@@ -121,15 +120,6 @@ def begin(params: ModelParams, optim: OptimConfig) -> TrainState:
     return jax.device_put(state, jax.local_devices()[0])
 
 
-def alone() -> ocp.Context:
-    """Orbax without its meetings: what one of several processes writes or reads by itself."""
-    own, context = jax.process_index(), ocp.Context()
-    context.multiprocessing.primary_host = own
-    context.multiprocessing.active_processes = {own}
-    context.multiprocessing.barrier_sync_key_prefix = f"process_{own}"
-    return context
-
-
 class Checkpoints:
     """Checkpoints of a run, `<directory>/<step>`; one that was not written to its end has another name.
 
@@ -146,8 +136,7 @@ class Checkpoints:
 
     def save(self, state: TrainState) -> None:
         """Writes the state under its step; done when it returns."""
-        with alone():
-            ocp.save((self.directory / str(int(state.step))).absolute(), jax.device_get(state))
+        write_tree((self.directory / str(int(state.step))).absolute(), jax.device_get(state))
         for unfinished in self.directory.glob("*tmp*"):  # of this run when it was killed
             shutil.rmtree(unfinished)
         for step in self._steps()[: -self.keep]:
@@ -172,11 +161,8 @@ class Checkpoints:
         if step is None:
             return fresh
         path = self.directory / str(step)
-        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), fresh)
         try:
-            with alone():
-                return ocp.load(path.absolute(), like)
+            return read_tree(path.absolute(), fresh)
         except Exception as error:  # orbax raises many kinds for files that are missing or cut off
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise TrainError(

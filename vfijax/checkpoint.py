@@ -52,8 +52,6 @@ def save(path: str | os.PathLike[str], params: ModelParams, **notes: Any) -> Non
       params: the model.
       **notes: values for `config.json` that say where the model comes from.
     """
-    from orbax.checkpoint import v1 as ocp
-
     path = Path(path).absolute()
     if path.exists() and not (path / _CONFIG).exists():
         raise CheckpointError(f"{path} exists and is no checkpoint; give another path")
@@ -61,7 +59,7 @@ def save(path: str | os.PathLike[str], params: ModelParams, **notes: Any) -> Non
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
     try:
         if params.tree:  # orbax refuses empty trees
-            ocp.save(scratch / _TREE, params.tree)
+            write_tree(scratch / _TREE, params.tree)
         described = {"format": FORMAT, "config": config_to_json(params.config), "notes": notes}
         (scratch / _CONFIG).write_text(json.dumps(described, indent=1) + "\n")
         scratch.chmod(0o755)
@@ -76,14 +74,53 @@ def save(path: str | os.PathLike[str], params: ModelParams, **notes: Any) -> Non
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def write_tree(path: Path, tree: Any) -> None:
+    """Writes arrays to a new directory, which has its name only when complete.
+
+    Of several processes the one that calls this writes alone; orbax's newer interface would wait for
+    the others, and its older one, which the newer reads, can be told not to.
+    """
+    if jax.process_count() == 1:
+        from orbax.checkpoint import v1 as ocp
+
+        ocp.save(path, tree)
+        return
+    import orbax.checkpoint as classic
+
+    own = jax.process_index()
+    options = classic.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"process_{own}"
+    )
+    handler = classic.PyTreeCheckpointHandler(multiprocessing_options=options)
+    with classic.Checkpointer(handler, multiprocessing_options=options) as writer:
+        writer.save(path, jax.device_get(tree))
+
+
+def read_tree(path: Path, like: Any) -> Any:
+    """The arrays that `write_tree` wrote, on the first device of this process, which reads alone.
+
+    Args:
+      path: the directory.
+      like: the tree with the shapes and dtypes of its leaves.
+    """
+    from orbax.checkpoint import v1 as ocp
+
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    like = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), like)
+    own, context = jax.process_index(), ocp.Context()
+    context.multiprocessing.primary_host = own
+    context.multiprocessing.active_processes = {own}
+    context.multiprocessing.barrier_sync_key_prefix = f"process_{own}"
+    with context:
+        return ocp.load(path, like)
+
+
 def load(path: str | os.PathLike[str]) -> ModelParams:
     """Reads a model that `save` wrote.
 
     Raises:
       CheckpointError: no checkpoint there, one of another format version, or an incomplete one.
     """
-    from orbax.checkpoint import v1 as ocp
-
     path = Path(path).absolute()
     if not (path / _CONFIG).is_file():
         raise CheckpointError(
@@ -104,10 +141,8 @@ def load(path: str | os.PathLike[str]) -> ModelParams:
     like = shapes(config)
     if not like:
         return ModelParams({}, config)
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    like = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), like)
     try:
-        return ModelParams(ocp.load(path / _TREE, like), config)
+        return ModelParams(read_tree(path / _TREE, like), config)
     except Exception as error:  # orbax raises many kinds for files that are missing or cut off
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is incomplete or damaged and cannot be read ({reason})") from error

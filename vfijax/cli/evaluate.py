@@ -135,6 +135,8 @@ def _check(args: Args) -> dict[str, tuple[Path, list[Triplet]]]:
         raise ValueError("nothing to score; give --data NAME=DIR or --video FILE")
     if args.compare is not None and (args.video is None or len(args.model) > 1):
         raise ValueError("--compare shows one model on a video; give it with --video and a single --model")
+    if args.every != 2 and args.video is None:
+        raise ValueError(f"--every {args.every} belongs to --video FILE; give that too")
     if args.worst < 0 or (args.worst and (args.out is None or not args.data)):
         raise ValueError(
             f"--worst {args.worst}: give a positive number, with --data to choose from and --out DIR"
@@ -155,8 +157,8 @@ def _check(args: Args) -> dict[str, tuple[Path, list[Triplet]]]:
 def _lpips(args: Args) -> Lpips | None:
     """The metric with its weights, if it is asked for; ValueError for options that do not go together."""
     if args.lpips is None:
-        for option in ("backbone", "heads"):
-            if getattr(args, f"lpips_{option}") is not None:
+        for option in ("backbone", "heads", "range"):
+            if getattr(args, f"lpips_{option}") != getattr(Args(), f"lpips_{option}"):
                 raise ValueError(f"--lpips-{option} belongs to --lpips NET; give that too")
         return None
     if args.lpips_backbone is None:

@@ -126,6 +126,10 @@ def _check(args: Args) -> tuple[int, int]:
         raise ValueError("OUT is missing: name the directory to write, or give --report-only")
     if args.out is not None and not args.report_only and args.out.exists() and not args.overwrite:
         raise ValueError(f"{args.out} exists; give another name, or --overwrite to replace it")
+    if args.out is not None and args.report_only:
+        raise ValueError("--report-only writes no network; leave OUT away")
+    if args.out is not None and args.out.exists() and not (args.out / "config.json").is_file():
+        raise ValueError(f"{args.out} exists and is no checkpoint; give another name")
     if args.picture is not None and args.picture.suffix.lower() not in IMAGE_SUFFIXES:
         raise ValueError(f"--picture {args.picture}: give a name that ends in {', '.join(IMAGE_SUFFIXES)}")
     for option, path in (("csv", args.csv), ("picture", args.picture)):
