@@ -12,7 +12,7 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest -n $(JOBS) -q
 
-# Imports, ops, kernels and one narrow model on the newest jax, where a newer Python is found.
+# Imports, ops, kernels, optim and narrow models on the newest jax, where a newer Python is found.
 test-next:
 	@PYTHON=$(PYTHON) bash scripts/test_next.sh
 
