@@ -1,7 +1,6 @@
 """The same training on one device and on many, in both forms of the step, and in parts."""
 
 from dataclasses import replace
-from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -23,14 +22,14 @@ SUMS = LossWeights(charbonnier=0.0, charbonnier_sum=1e-4, l2_sum=1e-4, l1=0.5)
 STEPS = 3
 
 
-def trained(config, networks=MappingProxyType({})):
+def trained(config, networks=None):
     """State and scalars after some steps of a config on its devices."""
     layout = Layout.of(config)
     state, step = layout.place(initial_state(config)), layout.step(jitted_train_step, config)
     source = SyntheticSource(32, motion=4.0, length=1)
     batches = training_batches([(source, 1.0)], TrainingTriplet(32), batch=config.data.batch, seed=0)
     for _ in range(STEPS):
-        state, scalars = step(state, layout.split(next(batches)), networks)
+        state, scalars = step(state, layout.split(next(batches)), networks or {})
     return state, scalars
 
 
