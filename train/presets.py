@@ -89,7 +89,7 @@ _REPLICATION_2017 = replace(_REPLICATION, steps=_epochs(50, 16, 16_768))
 
 # Cheng, Chen: DSepConv, AAAI 2020, and EDSC. Only a review is at hand: Charbonnier of the frame and of
 # that from swapped inputs, and a gradient term; weights, epsilon, optimizer and schedule are not stated
-# and are those of AdaCoF here.
+# and are those of AdaCoF here. About three days on one recent GPU.
 _DSEPCONV = replace(
     _ADACOF,
     net=NO_NET,
