@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from train.config import OptimConfig, TrainConfig, TrainError
-from vfijax.checkpoint import load, read_tree, write_tree
+from vfijax.checkpoint import CheckpointError, load, read_tree, write_tree
 from vfijax.models import create
 from vfijax.optim import obproxsg, obproxsg_with_dense, one_dimensional
 from vfijax.params import ModelParams
@@ -163,8 +163,7 @@ class Checkpoints:
         path = self.directory / str(step)
         try:
             return read_tree(path.absolute(), fresh)
-        except Exception as error:  # orbax raises many kinds for files that are missing or cut off
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        except CheckpointError as error:
             raise TrainError(
-                f"{path} cannot be read ({reason}); remove it to resume from an older one"
-            ) from error
+                f"{path} cannot be read ({error}); remove it to resume from an older one"
+            ) from None

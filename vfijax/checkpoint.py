@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from vfijax.models import ARCHITECTURES, ModelConfig, shapes
 from vfijax.params import ModelParams
 
 FORMAT = 1  # raise when the layout of the directory or the meaning of a config field changes
-_CONFIG, _TREE = "config.json", "tree"
+_CONFIG, _TREE, _SUMS = "config.json", "tree", "checksums.json"
 
 
 class CheckpointError(ValueError):
@@ -84,6 +85,7 @@ def write_tree(path: Path, tree: Any) -> None:
         from orbax.checkpoint import v1 as ocp
 
         ocp.save(path, tree)
+        _write_checksums(path)
         return
     import orbax.checkpoint as classic
 
@@ -94,6 +96,7 @@ def write_tree(path: Path, tree: Any) -> None:
     handler = classic.PyTreeCheckpointHandler(multiprocessing_options=options)
     with classic.Checkpointer(handler, multiprocessing_options=options) as writer:
         writer.save(path, jax.device_get(tree))
+    _write_checksums(path)
 
 
 def read_tree(path: Path, like: Any) -> Any:
@@ -102,17 +105,62 @@ def read_tree(path: Path, like: Any) -> Any:
     Args:
       path: the directory.
       like: the tree with the shapes and dtypes of its leaves.
+
+    Raises:
+      CheckpointError: it is missing, incomplete, damaged or of other shapes; the message is the reason.
     """
     from orbax.checkpoint import v1 as ocp
 
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     like = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), like)
+    _check_files(path)
     own, context = jax.process_index(), ocp.Context()
     context.multiprocessing.primary_host = own
     context.multiprocessing.active_processes = {own}
     context.multiprocessing.barrier_sync_key_prefix = f"process_{own}"
-    with context:
-        return ocp.load(path, like)
+    try:
+        with context:
+            _check_shapes(ocp.metadata(path).metadata, like)
+            return ocp.load(path, like)
+    except CheckpointError:
+        raise
+    except Exception as error:  # orbax raises many kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(reason) from error
+
+
+def _checksums(path: Path) -> dict[str, int]:
+    files = sorted(file for file in path.rglob("*") if file.is_file() and file.name != _SUMS)
+    return {str(file.relative_to(path)): zlib.crc32(file.read_bytes()) for file in files}
+
+
+def _write_checksums(path: Path) -> None:
+    (path / _SUMS).write_text(json.dumps(_checksums(path), indent=1) + "\n")
+
+
+def _check_files(path: Path) -> None:
+    """Before orbax reads: it reports a damaged file late, and leaves its other reads hanging."""
+    if not path.is_dir():
+        raise CheckpointError(f"{path.name} is missing")
+    if not (path / _SUMS).exists():
+        return  # written before there were checksums, or killed just before them
+    found = _checksums(path)
+    for name, checksum in json.loads((path / _SUMS).read_text()).items():
+        if found.get(name) != checksum:
+            state = "has changed since it was written" if name in found else "is missing"
+            raise CheckpointError(f"{path.name}/{name} {state}")
+
+
+def _check_shapes(stored: Any, wanted: Any) -> None:
+    described = [
+        {jax.tree_util.keystr(at, simple=True, separator="/"): tuple(leaf.shape) for at, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+        for tree in (stored, wanted)
+    ]
+    for at in sorted(set().union(*described)):
+        shapes_there = [shapes_of.get(at, "absent") for shapes_of in described]
+        if shapes_there[0] != shapes_there[1]:
+            raise CheckpointError(f"{at} is {shapes_there[0]}, the network has {shapes_there[1]}")
+
 
 
 def load(path: str | os.PathLike[str]) -> ModelParams:
@@ -143,6 +191,5 @@ def load(path: str | os.PathLike[str]) -> ModelParams:
         return ModelParams({}, config)
     try:
         return ModelParams(read_tree(path / _TREE, like), config)
-    except Exception as error:  # orbax raises many kinds for files that are missing or cut off
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is incomplete or damaged and cannot be read ({reason})") from error
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is incomplete or damaged and cannot be read ({error})") from error
