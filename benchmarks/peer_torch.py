@@ -116,6 +116,102 @@ def op(
     return call
 
 
+def deform_conv(image: Any, offset_y: Any, offset_x: Any, mask: Any, kernel: Any) -> Callable[[], Tensor]:
+    """A call of `vfijax.ops.deform_conv` on its arrays, at stride 1: one `grid_sample` for all groups and
+    taps, zeros outside, then one matrix product."""
+    tensor = planar(image)
+    rows, columns, masks = (torch.from_numpy(np.array(f)) for f in (offset_y, offset_x, mask))
+    batch, _, height, width = tensor.shape
+    size = kernel.shape[0]
+    groups = masks.shape[1] // size**2
+    matrix = torch.from_numpy(np.array(kernel)).permute(3, 2, 0, 1).reshape(kernel.shape[3], -1)
+
+    def call() -> Tensor:
+        with torch.inference_mode():
+            taps = torch.arange(size**2)[:, None, None]
+            split = (batch * groups, size**2, height, width)
+            y = rows.view(split) + torch.arange(height)[:, None] - size // 2 + taps // size
+            x = columns.view(split) + torch.arange(width) - size // 2 + taps % size
+            # Pixel centres lie at half-integers of the range [-1, 1].
+            grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+            sample = nnf.grid_sample(
+                tensor.view(batch * groups, -1, height, width),
+                grid.view(batch * groups, -1, width, 2),
+                padding_mode="zeros",
+                align_corners=False,
+            )
+            sample = sample.view(batch * groups, -1, *split[1:]) * masks.view(split)[:, None]
+            return (matrix @ sample.view(batch, -1, height * width)).view(batch, -1, height, width)
+
+    return call
+
+
+def dsepconv(
+    image: Tensor, vertical: Tensor, horizontal: Tensor, offset_y: Tensor, offset_x: Tensor, mask: Tensor
+) -> Tensor:
+    """Deformable separable convolution, one `grid_sample` per tap; image and result [B, C, H, W].
+
+    A bordering sample beyond the border is the border pixel, which the op counts twice per axis.
+    """
+    n, height, width = vertical.shape[1:]
+    image = nnf.pad(image, (n // 2,) * 4, mode="replicate")
+    last_row, last_column = image.shape[2] - 1, image.shape[3] - 1
+    rows, columns = torch.arange(height)[:, None], torch.arange(width)
+    start = 1 - (n - 1) // 2
+    out = torch.zeros(*image.shape[:2], height, width)
+    for t in range(n * n):
+        y = rows + t // n + start + offset_y[:, t]
+        x = columns + t % n + start + offset_x[:, t]
+        double = (1 + ((y < 0) | (y >= last_row)).float()) * (1 + ((x < 0) | (x >= last_column)).float())
+        grid = torch.stack([x * (2 / last_column) - 1, y * (2 / last_row) - 1], dim=-1)
+        sample = nnf.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
+        weight = vertical[:, t // n] * horizontal[:, t % n] * mask[:, t] * double
+        out = out + weight[:, None] * sample
+    return out
+
+
+def dsepconv_op(image: Any, *fields: Any, cotangent: Any = None) -> Callable[[], tuple[Tensor, ...]]:
+    """A call on the arrays of `vfijax.ops.dsepconv`: the result, then all gradients if one is given for it.
+
+    The image and its gradient are in the layout of vfijax.
+    """
+    tensors = [torch.from_numpy(np.array(array)) for array in (image, *fields)]
+    tensors = [tensor.requires_grad_(cotangent is not None) for tensor in tensors]
+    weights = None if cotangent is None else torch.from_numpy(np.array(cotangent))
+
+    def call() -> tuple[Tensor, ...]:
+        out = dsepconv(tensors[0].permute(0, 3, 1, 2).contiguous(), *tensors[1:]).permute(0, 2, 3, 1)
+        if weights is None:
+            return (out,)
+        return out.detach(), *torch.autograd.grad(out, tensors, weights)
+
+    return call
+
+
+def separable(image: Any, vertical: Any, horizontal: Any) -> Callable[[], Tensor]:
+    """A call of `vfijax.ops.sepconv` on its arrays, image padded: a loop over the n*n taps.
+
+    The taps of a row are summed up first and weighted together, which is faster than the product of both
+    kernels for each tap.
+    """
+    tensor = planar(image)
+    columns, rows = (torch.from_numpy(np.array(f)) for f in (vertical, horizontal))
+    _, n, height, width = columns.shape
+
+    def call() -> Tensor:
+        with torch.inference_mode():
+            out = torch.zeros(*tensor.shape[:2], height, width)
+            for k in range(n):
+                filtered = torch.zeros_like(out)
+                for l in range(n):
+                    seen = tensor[:, :, k : k + height, l : l + width]
+                    filtered.addcmul_(rows[:, l, None], seen)
+                out.addcmul_(columns[:, k, None], filtered)
+            return out
+
+    return call
+
+
 # --------------------------------------------------------------------------- the networks
 
 _MEAN = (0.4631, 0.4352, 0.3990)

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from benchmarks import data, models, ops, video
+from benchmarks import data, models, ops, sepconv, video
 from benchmarks.measure import Ratio, Row
 from benchmarks.peers import cores
 from vfijax.media.files import partial_name, unwritable
@@ -58,6 +58,7 @@ class Target:
 TARGETS = (
     Target("op forward, F=5, C=3", ops.GRID_SAMPLES, 1.0),
     Target("op backward, F=5, C=3", ops.FORWARD, 3.5),
+    Target(sepconv.label("forward"), sepconv.PEER, 1 / 3),
     Target(models.label("compressed_adacof"), ops.GATHERS, 0.8),
     Target(models.label("cdfi"), ops.GATHERS, 0.25),
     Target("train step, compressed_adacof", None, 1.5),

@@ -11,12 +11,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from benchmarks import data, models, ops, training, video
+from benchmarks import data, deform, dsepconv, models, ops, sepconv, training, video
 from benchmarks.measure import FULL, QUICK, Plan, Row
 from benchmarks.results import (
     ROOT,
@@ -31,7 +32,7 @@ from benchmarks.results import (
 )
 
 GROUPS: dict[str, Callable[[Plan], Iterator[Row]]] = {
-    "ops": ops.rows,
+    "ops": lambda plan: chain(*(part.rows(plan) for part in (ops, sepconv, dsepconv, deform))),
     "models": models.rows,
     "train": training.rows,
     "data": data.rows,

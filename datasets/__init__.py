@@ -11,7 +11,7 @@ from datasets.pipeline import (
     spread,
     training_batches,
 )
-from datasets.sources import ClipSource, Source, TripletSource
+from datasets.sources import BadItem, ClipSource, Source, TripletSource
 from datasets.synthetic import SyntheticSource
 from datasets.transforms import AUGMENTATIONS, Augmentation, SpaceTimeClip, TrainingTriplet
 
@@ -19,6 +19,7 @@ __all__ = [
     "AUGMENTATIONS",
     "BUILDERS",
     "Augmentation",
+    "BadItem",
     "Choice",
     "ClipSource",
     "Reading",

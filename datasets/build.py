@@ -17,9 +17,8 @@ from typing import Annotated
 
 import tensorflow_datasets as tfds
 import tyro
-from absl import logging
 
-from datasets.builder import Counts, FrameBuilder, listing
+from datasets.builder import Counts, FrameBuilder, errors_only, listing
 from datasets.built import BUILDERS, DataDir, open_builder
 from vfijax.media import MediaError
 from vfijax.media.progress import progress as progress_bar
@@ -115,7 +114,8 @@ def _generate(
         builder.progress = progress
     tfds.disable_progress_bar()
     # TFDS wants a place for downloads, though there are none, and prints what is said here better.
-    with tempfile.TemporaryDirectory() as downloads, contextlib.redirect_stdout(io.StringIO()):
+    quiet = contextlib.redirect_stdout(io.StringIO())
+    with tempfile.TemporaryDirectory() as downloads, quiet, errors_only():
         config = tfds.download.DownloadConfig(manual_dir=os.path.abspath(manual_dir))
         builder.download_and_prepare(download_dir=downloads, download_config=config)
 
@@ -159,7 +159,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns 0, 1 for errors, 2 for wrong usage, 130 for Ctrl-C."""
     program = "python -m datasets.build"
     args = tyro.cli(Args, prog=program, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
-    logging.set_verbosity(logging.ERROR)
     try:
         return _run(args)
     except (ValueError, OSError) as error:

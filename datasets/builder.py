@@ -9,11 +9,13 @@ import os
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
+from absl import logging
 
 from vfijax.media import MediaError, decode_image, natural_key, read_ahead
 
@@ -97,6 +99,10 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder):
         groups = {item.group for item in items if item.group}
         return {"sequences": len(groups), **counts} if groups else counts
 
+    def is_prepared(self) -> bool:
+        with errors_only():  # it warns where nothing was built
+            return super().is_prepared()
+
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
@@ -167,6 +173,17 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder):
                 f"{self.name}: {len(self._problems)} problem(s) in the files; download or extract these "
                 f"again, or leave them out with --skip-bad\n{listing(self._problems)}"
             )
+
+
+@contextmanager
+def errors_only() -> Iterator[None]:
+    """Keeps the warnings of TFDS to itself: what matters in them is said here, and better."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 class SkipDecoding(tfds.decode.SkipDecoding):

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from google.protobuf.json_format import ParseError
 
 from datasets.builder import FrameBuilder, SkipDecoding
 from datasets.clips.builder import Clips
 from datasets.davis.builder import Davis2016, Davis2017
 from datasets.middlebury.builder import Middlebury
 from datasets.records import Records
-from datasets.sources import Recent, read_clip
+from datasets.sources import Recent, bad_item, read_clip
 from datasets.ucf101_dvf.builder import Ucf101Dvf
 from datasets.vid4.builder import Vid4
 from datasets.vimeo90k.builder import Vimeo90kSeptuplet, Vimeo90kTriplet
@@ -47,6 +48,7 @@ class BuiltSource:
 
     Raises:
       MediaError: a file of the data set is missing, truncated or corrupt; it is named.
+      BadItem: a record is.
     """
 
     def __init__(self, builder: FrameBuilder, split: str, cache_bytes: int) -> None:
@@ -64,10 +66,11 @@ class BuiltSource:
         return len(self._records)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        if "frames" in self._features:
-            record, place = self._record(index)
-            return np.stack([decode_image(data, place) for data in record["frames"]])
-        return self._recent.get(index, lambda: self._clip(index))
+        with bad_item():
+            if "frames" in self._features:
+                record, place = self._record(index)
+                return np.stack([decode_image(data, place) for data in record["frames"]])
+            return self._recent.get(index, lambda: self._clip(index))
 
     def _clip(self, index: int) -> np.ndarray:
         record, place = self._record(index)
@@ -117,7 +120,7 @@ def open_builder(name: str, data_dir: DataDir) -> FrameBuilder:
     root = None if data_dir is None else os.path.expanduser(os.fspath(data_dir))
     try:
         return BUILDERS[name](data_dir=root, file_format=tfds.core.FileFormat.ARRAY_RECORD)
-    except ValueError as error:  # its JSON files
+    except (ValueError, ParseError) as error:  # its JSON files
         raise MediaError(
             f"{root or tfds.core.constants.DATA_DIR}/{name}: cannot be opened ({error}); build it again "
             f"with python -m datasets.build {name} --overwrite"

@@ -28,7 +28,7 @@ from datasets.motion import Measure
 from datasets.motion import measure as measure_named
 from datasets.records import Records
 from datasets.selection import DEFAULT, KEPT, PatchParameters, crop, select
-from datasets.sources import Source
+from datasets.sources import Source, bad_item
 from datasets.statistics import Statistics, of_triplet
 from vfijax.media import MediaError, decode_image, read_ahead, write_image
 
@@ -64,7 +64,8 @@ class PatchSource:
         return len(self.records)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        stacked = decode_image(self.records[index], self.records.place(index))
+        with bad_item():
+            stacked = decode_image(self.records[index], self.records.place(index))
         return stacked.reshape(3, self.size, self.size, 3)
 
 
@@ -158,6 +159,7 @@ def prepare_patches(
         if found.kept:
             files[shard.file.name] = found.kept
     if not statistics.triplets:
+        shutil.rmtree(work)  # there is nothing to go on with
         raise MediaError(
             f"{name}: no triplet can be used: {statistics.small} are smaller than {parameters.size} pixels, "
             f"{len(statistics.skipped)} items cannot be read"

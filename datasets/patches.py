@@ -14,14 +14,13 @@ from typing import Annotated, Literal
 
 import numpy as np
 import tyro
-from absl import logging
 
 from datasets.builder import listing
 from datasets.built import BUILDERS, open_built
 from datasets.motion import UNITS, default_measure
 from datasets.patch_cache import PatchSource, is_patches, open_patches, prepare_patches
 from datasets.selection import DEFAULT, PatchParameters
-from datasets.sources import ClipSource, Items, Source, TripletSource, find_items
+from datasets.sources import BadItem, ClipSource, Items, Source, TripletSource, find_items
 from datasets.statistics import table
 from vfijax.media import MediaError, Triplet
 from vfijax.media.progress import progress as progress_bar
@@ -84,13 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns 0, 1 for errors, 2 for wrong usage, 130 for Ctrl-C."""
     program = "python -m datasets.patches"
     args = tyro.cli(Args, prog=program, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
-    logging.set_verbosity(logging.ERROR)
     try:
         return _run(args)
     except (ValueError, OSError) as error:
         if os.environ.get("VFIJAX_DEBUG"):
             raise
-        print(f"datasets.patches: error: {error}", file=sys.stderr)
+        advice = " (--skip-bad leaves out what cannot be used)" if isinstance(error, BadItem) else ""
+        print(f"datasets.patches: error: {error}{advice}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("datasets.patches: interrupted; the same command goes on from here", file=sys.stderr)

@@ -7,7 +7,8 @@ least 3: a triplet, or a whole clip.
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +21,19 @@ from vfijax.media.video import open_input
 SYNTHETIC = "synthetic"
 
 Items = Sequence[Triplet] | Sequence[Path]
+
+
+class BadItem(MediaError):
+    """An item that cannot be used; `skip_bad` leaves such items out."""
+
+
+@contextmanager
+def bad_item() -> Iterator[None]:
+    """Whatever is wrong with the files of one item is raised as BadItem."""
+    try:
+        yield
+    except MediaError as error:
+        raise BadItem(str(error)) from error
 
 
 class Source(Protocol):
@@ -44,7 +58,10 @@ class TripletSource:
         return len(self.triplets)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        triplet = self.triplets[index]
+        with bad_item():
+            return self._read(self.triplets[index])
+
+    def _read(self, triplet: Triplet) -> np.ndarray:
         files = (triplet.first, triplet.middle, triplet.last)
         frames = [read_image(file) for file in files]
         for file, frame in zip(files, frames, strict=True):
@@ -98,7 +115,8 @@ class ClipSource:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return self._recent.get(index, lambda: self._read(self.clips[index]))
+        with bad_item():
+            return self._recent.get(index, lambda: self._read(self.clips[index]))
 
     def _read(self, clip: Path) -> np.ndarray:
         frames = read_clip(clip, self.cache_bytes)
@@ -191,13 +209,14 @@ def find_items(root: str | Path, split: str, skip_bad: bool = False) -> Items:
 
     Raises:
       MediaError: no such directory, or neither triplets nor clips in it.
+      BadItem: a triplet with a missing frame.
     """
     if not Path(root).is_dir():
         raise MediaError(
             f"{root}: no such directory; give one with triplets or video clips, `{SYNTHETIC}`, or a set "
             "built by python -m datasets.build"
         )
-    on_bad = note_skipped if skip_bad else None
+    on_bad = note_skipped if skip_bad else _refuse
     try:
         return find_triplets(root, split=split, on_bad=on_bad)
     except NoTriplets as no_triplets:
@@ -205,6 +224,10 @@ def find_items(root: str | Path, split: str, skip_bad: bool = False) -> Items:
             return find_clips(root)
         except MediaError:
             raise MediaError(f"{no_triplets} There are no video clips either.") from None
+
+
+def _refuse(message: str) -> None:
+    raise BadItem(message)
 
 
 def open_items(items: Items, least: int, cache_bytes: int, skip_bad: bool = False) -> tuple[Source, str]:
@@ -218,6 +241,7 @@ def open_items(items: Items, least: int, cache_bytes: int, skip_bad: bool = Fals
 
     Raises:
       MediaError: no clip is large enough.
+      BadItem: a clip that cannot be read.
     """
     source, note = _open(items, least, cache_bytes, skip_bad)
     return (Tolerant(source) if skip_bad else source), note
@@ -242,8 +266,9 @@ def _open(items: Items, least: int, cache_bytes: int, skip_bad: bool) -> tuple[S
 
 def _side_if_readable(clip: Path, skip_bad: bool) -> int | None:
     try:
-        return _short_side(clip)
-    except MediaError as error:
+        with bad_item():
+            return _short_side(clip)
+    except BadItem as error:
         if not skip_bad:
             raise
         note_skipped(str(error))

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import compare, data, models, ops, results, run, training, video
+from benchmarks import compare, data, models, ops, results, run, sepconv, training, video
 from benchmarks.measure import Plan, Ratio, Row, Sample, check_same, measure, ratio
 from benchmarks.results import TARGETS, Results, Target
 from pallas_kernels.shapes import Workload
@@ -80,6 +80,12 @@ def test_rows_of_the_op_compare_it_with_both_forms_and_its_backward_with_it():
     assert set(rows["op forward, F=3, C=3"].ratios) == set(ops.FORMS)
     assert set(rows["op backward, F=5, C=5"].ratios) == {ops.FORWARD}
     assert all(row.compile_s > 0 and row.median > 0 for row in rows.values())
+
+
+def test_rows_of_the_separable_convolution_compare_it_with_a_loop_and_its_backward_with_it():
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    forward, backward = sepconv.rows(ONCE, n=5, size=(7, 9))
+    assert set(forward.ratios) == {sepconv.PEER} and set(backward.ratios) == {sepconv.FORWARD}
 
 
 def test_without_the_peer_rows_are_measured_and_say_why_it_is_missing(monkeypatch):
@@ -158,6 +164,7 @@ def test_results_of_another_format_are_refused(tmp_path):
 def test_every_target_names_a_row_that_exists():
     names = {ops.label(d, w) for d in ("forward", "backward") for w in ops.WORKLOADS}
     names |= {models.label(n) for n in models.NAMES} | {case.name for case in training.CASES}
+    names |= {sepconv.label(direction) for direction in ("forward", "backward")}
     names |= {video.memory_label(n) for n in video.NAMES} | {data.label(kind) for kind in data.SOURCES}
     assert {target.row for target in TARGETS} <= names
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,7 +11,15 @@ import pytest
 
 import vfijax
 from vfijax import checkpoint
-from vfijax.checkpoint import FORMAT, CheckpointError, config_from_json, config_to_json
+from vfijax.checkpoint import (
+    FORMAT,
+    CheckpointError,
+    config_from_json,
+    config_to_json,
+    load_config,
+    put_back,
+)
+from vfijax.cli.model import resolve
 from vfijax.models import MODELS, create, narrow
 
 
@@ -113,6 +122,57 @@ def test_a_failed_save_leaves_the_older_model_and_nothing_else(tmp_path, model):
         vfijax.save(tmp_path / "model", create("blend", 0), note=object())  # no JSON
     assert_equal(vfijax.load(tmp_path / "model"), model)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def killed_at_rename(number, monkeypatch):
+    """The process ends just before the given call of rename: nothing after it happens, no clean-up either."""
+    calls, rename = [], Path.rename
+
+    def dying(self, target):
+        calls.append(self)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", dying)
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", lambda *_, **__: None)
+
+
+@pytest.mark.parametrize(("number", "left"), [(1, "older"), (2, "older"), (3, "newer")])
+def test_a_save_killed_at_any_rename_leaves_a_model_that_loads_and_the_next_save_tidies_up(
+    tmp_path, monkeypatch, number, left
+):
+    older, newer = (narrow("adacof", width=2, taps=taps) for taps in (2, 3))
+    vfijax.save(tmp_path / "model", create(older, 0))
+    with monkeypatch.context() as patched:
+        killed_at_rename(number, patched)
+        with pytest.raises(KeyboardInterrupt):
+            vfijax.save(tmp_path / "model", create(newer, 0))
+    before = sorted(tmp_path.iterdir())
+    assert vfijax.load(tmp_path / "model").config == {"older": older, "newer": newer}[left]
+    assert load_config(tmp_path / "model") == resolve(str(tmp_path / "model")).config
+    assert sorted(tmp_path.iterdir()) == before and len(before) == 2  # reading changes nothing
+    vfijax.save(tmp_path / "model", create("blend", 0))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert vfijax.load(tmp_path / "model").config.name == "blend"
+
+
+def test_a_model_that_was_moved_aside_gets_its_name_back(tmp_path, model):
+    vfijax.save(tmp_path / "model", model)
+    put_back(tmp_path / "model")  # nothing to do
+    (tmp_path / "model").rename(tmp_path / ".model.abcd_123.older")
+    put_back(tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    put_back(tmp_path / "nowhere" / "model")
+
+
+def test_what_belongs_to_other_models_is_left_alone(tmp_path):
+    others = [".model.best.abcd1234.older", ".model.json.partial", ".model.best.abcd1234.partial"]
+    for other in others:
+        (tmp_path / other).mkdir()
+    assert refusal(tmp_path / "model").startswith("no checkpoint at")
+    vfijax.save(tmp_path / "model", create("blend", 0))
+    assert {path.name for path in tmp_path.iterdir()} == {"model", *others}
 
 
 def test_the_final_name_appears_only_when_all_is_written(tmp_path, model, monkeypatch):

@@ -30,6 +30,7 @@ RANKS = {
     "vfijax.prune": 3,
     "vfijax.pairs": 4,
     "vfijax.scoring": 4,
+    "vfijax.spacetime": 4,
     "vfijax.video": 5,
     "vfijax.cli": 5,
     "vfijax.__main__": 5,

@@ -340,9 +340,27 @@ def test_evaluate_scores_lpips_of_a_video_and_of_the_blend_beside_it(
         (["--lpips-backbone", "FILE"], "--lpips-backbone belongs to --lpips NET"),
         (["--lpips-heads", "FILE"], "--lpips-heads belongs to --lpips NET"),
         (["--lpips", "squeeze", "--lpips-backbone", "FILE"], "pip install lpips"),
+        (["--lpips", "squeeze"], "pip install lpips"),
         (["--lpips", "squeeze", "--lpips-backbone", "no.npz", "--lpips-heads", "HEADS"], "no file no.npz"),
+        (
+            ["--lpips", "squeeze", "--lpips-backbone", "no.npz", "--lpips-heads", "none.npz"],
+            "no file no.npz; no file none.npz",
+        ),
+        (
+            ["--lpips", "squeeze", "--lpips-backbone", "no.npz"],
+            "no file no.npz; the heads of LPIPS are missing",
+        ),
     ],
-    ids=["backbone", "backbone alone", "heads alone", "heads", "file"],
+    ids=[
+        "backbone",
+        "backbone alone",
+        "heads alone",
+        "heads",
+        "heads too",
+        "file",
+        "files",
+        "file and heads",
+    ],
 )
 def test_missing_files_of_lpips_give_one_message_before_any_work(
     no_package, directory, backbones, heads, capsys, arguments, message

@@ -49,7 +49,7 @@ from train.main import NET_FLAGS, choose
 from train.presets import PRESETS
 from train.report import read_metrics
 from vfijax import prune
-from vfijax.checkpoint import load, save
+from vfijax.checkpoint import load, put_back, save
 from vfijax.losses import LossWeights
 from vfijax.media import write_image
 from vfijax.media.plot import line_chart
@@ -372,6 +372,8 @@ def _begin(out: Path, plan: Plan, resume: bool) -> None:
     if rundir.got_somewhere(out / "sparse") and not resume:
         raise TrainError(f"{out} already holds a compression; go on with --resume, or choose another --out")
     if resume:
+        for network in ("shrunk", "compressed"):
+            put_back(out / network)
         return
     described = {"format": 1, "plan": to_json(plan), "command": sys.argv}
     rundir.write(stored, json.dumps(described, indent=1) + "\n")

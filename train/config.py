@@ -141,8 +141,11 @@ class TrainConfig:
     """optimizer steps of the whole run"""
     seed: int = 0
     """of parameters, order of data and augmentation"""
-    start: Literal["blend", "published"] = "blend"
-    """blend: begin close to the average of the frames, which learns sooner; published: plainly random"""
+    start: Literal["blend", "published", "orthogonal"] = "blend"
+    """blend: begin close to the average of the frames, which learns sooner; published: plainly random;
+    orthogonal: kernels orthogonal with the gain of a ReLU, as in the replication of SepConv"""
+    net_from: str = ""
+    """a checkpoint whose network, with its widths, is trained, from fresh parameters"""
     init_from: str = ""
     """a checkpoint whose parameters replace those of the start wherever path and shape agree"""
     precision: Literal["float32", "bfloat16"] = "float32"

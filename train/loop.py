@@ -14,6 +14,7 @@ import numpy as np
 
 from datasets import (
     AUGMENTATIONS,
+    BadItem,
     Choice,
     Reading,
     TrainingTriplet,
@@ -81,6 +82,11 @@ def run(config: TrainConfig, out: Path, *, resume: bool = False) -> Outcome:
         not finite, a process that is gone.
       ValueError, OSError: data or weights that cannot be read.
     """
+    with bad_items():
+        return _run(config, out, resume)
+
+
+def _run(config: TrainConfig, out: Path, resume: bool) -> Outcome:
     check(config)
     config = complete(config)
     layout = Layout.of(config)
@@ -112,6 +118,15 @@ def run(config: TrainConfig, out: Path, *, resume: bool = False) -> Outcome:
             state = _steps(config, layout, state, networks, data, report, checkpoints, stop)
     finished = int(state.step) >= config.steps
     return Outcome(state, None if finished else stop.signal)
+
+
+@contextmanager
+def bad_items() -> Iterator[None]:
+    """An item that cannot be used, as a TrainError that says how to go on without it."""
+    try:
+        yield
+    except BadItem as error:
+        raise TrainError(f"{error} (--data.skip-bad leaves out what cannot be used)") from error
 
 
 @dataclass(frozen=True)

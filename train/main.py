@@ -2,6 +2,7 @@
 
 python -m train.main --model cdfi
 python -m train.main --model compressed_adacof --net.taps 5 --data DIR --steps 2000 --out runs/mine
+python -m train.main --net-from small --data DIR          # the network of a checkpoint, from scratch
 python -m train.main --out runs/mine --resume
 python -m train.main --model cdfi --distributed.coordinator HOST:PORT --distributed.process 0 \\
     --distributed.processes 2
@@ -26,6 +27,7 @@ from train.config import TrainConfig, TrainError
 from train.loop import run
 from train.presets import NO_NET, PRESETS
 from train.sharding import connect, is_first
+from vfijax.checkpoint import load_config
 from vfijax.models import MODELS, ModelConfig
 
 RUNS = Path("runs")
@@ -62,15 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str]) -> tuple[TrainConfig, Path, bool]:
     """The run that some arguments ask for: config, directory, whether to resume.
 
-    `--model` and `--preset` choose a preset, or `--resume` the config of a stored run; every other
-    flag is a field of it.
+    `--model`, `--preset` and `--net-from` choose a preset and its network, or `--resume` the config of a
+    stored run; every other flag is a field of it.
     """
     first, rest = _leading().parse_known_args(arguments)
-    if first.resume and not (first.model or first.preset):
+    if first.resume and not (first.model or first.preset or first.net_from):
         out = Path(first.out or rundir.newest(RUNS))
         default = rundir.stored_config(out)
     else:
-        default = choose(first.model, first.preset)
+        default = choose(first.model, first.preset, first.net_from)
         numbered = rundir.newest if first.resume else rundir.new
         out = Path(first.out or numbered(RUNS, default.net.name))
     program, about = "python -m train.main", _about(default)
@@ -79,26 +81,36 @@ def parse(arguments: Sequence[str]) -> tuple[TrainConfig, Path, bool]:
     return config, out, first.resume
 
 
-def choose(model: str | None, preset: str | None) -> TrainConfig:
+def choose(model: str | None, preset: str | None, net_from: str = "") -> TrainConfig:
     """The preset of that name, or the model's own; for another model when both are given.
 
+    With `net_from`, for the network of that checkpoint, which tells the model too.
+
     Raises:
-      TrainError: neither is given, or there is none of that name.
+      TrainError: neither is given, there is none of that name, or the checkpoint is of another model.
+      CheckpointError: it cannot be read.
     """
     if model is not None and model not in MODELS:
         raise TrainError(f"unknown model {model!r}{_near(model, MODELS)} (models: {', '.join(MODELS)})")
-    name = preset or model
+    net = load_config(net_from) if net_from else None
+    if net and model and net.architecture != MODELS[model].architecture:
+        raise TrainError(f"--net-from {net_from} holds {net.name}, not {model}; leave --model away")
+    name = preset or model or (net.name if net else None)
     if name is None:
-        raise TrainError(f"give --model, one of {', '.join(PRESETS)} (or --preset, or --resume with --out)")
+        raise TrainError(
+            f"give --model, one of {', '.join(PRESETS)} (or --preset, --net-from, or --resume with --out)"
+        )
     if name not in PRESETS:
         kind = "preset" if preset else "preset for model"
         raise TrainError(f"no {kind} {name!r}{_near(name, PRESETS)} (presets: {', '.join(PRESETS)})")
     found = PRESETS[name]
-    if not model and found.net == NO_NET:
+    if model and net is None and found.net.name != model:
+        net = MODELS[model]
+    if net is None and found.net == NO_NET:
         raise TrainError(
             f"preset {name!r} is the recipe of a network that is not here; name one to train with --model"
         )
-    return replace(found, net=MODELS[model]) if model else found
+    return replace(found, net=net or found.net, net_from=net_from)
 
 
 NET_FLAGS = ConstructorRegistry()
@@ -126,6 +138,7 @@ def _leading() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--model")
     parser.add_argument("--preset")
+    parser.add_argument("--net-from", "--net_from", default="")
     parser.add_argument("--out")
     parser.add_argument("--resume", action="store_true")
     return parser
@@ -136,6 +149,7 @@ def _about(config: TrainConfig) -> str:
         "Trains a network for frame interpolation. "
         f"--model NAME: one of {', '.join(name for name in PRESETS if name in MODELS)}. "
         f"--preset NAME: a recipe, one of {', '.join(PRESETS)}; without it the model's own. "
+        "--net-from CHECKPOINT: the network of that, from fresh parameters. "
         "--out DIR: the run directory, runs/MODEL-N if not given. "
         "--resume: go on with the run in --out, or with the newest one. "
         "--distributed.coordinator HOST:PORT, --distributed.process I, --distributed.processes N: "

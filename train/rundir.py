@@ -25,6 +25,7 @@ import jax
 
 import vfijax
 from train.config import TrainConfig, TrainError, differences, from_json, to_json
+from vfijax.checkpoint import put_back
 from vfijax.media.files import partial_name
 
 RUN = "run.json"
@@ -84,6 +85,8 @@ def begin(out: Path, config: TrainConfig, resume: bool) -> None:
         raise TrainError(
             f"{out} was begun with another config: {listed}. Resume with the same, or use another --out"
         )
+    for network in ("model", "last"):
+        put_back(out / network)
     _write(out, record | {"config": to_json(config), "resumed": [*record["resumed"], _occasion()]})
 
 

@@ -1,9 +1,12 @@
 """The state of a training run, and its checkpoints."""
 
+import math
 import shutil
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +14,7 @@ import optax
 
 from train.config import OptimConfig, TrainConfig, TrainError
 from vfijax.checkpoint import CheckpointError, load, read_tree, write_tree
-from vfijax.models import create
+from vfijax.models import ModelConfig, create
 from vfijax.optim import obproxsg, obproxsg_with_dense, one_dimensional
 from vfijax.params import ModelParams
 
@@ -86,17 +89,35 @@ def initial_params(config: TrainConfig) -> tuple[ModelParams, str]:
         raise TrainError(f"model {config.net.name!r} has no parameters to train; choose another --model")
     if config.start == "blend":
         params = ModelParams(config.net.near_blend(params.tree), config.net)
+    if config.start == "orthogonal":
+        params = ModelParams(_orthogonal(params.tree, config.seed), config.net)
     return _warm(params, config.init_from) if config.init_from else (params, "")
+
+
+def _orthogonal(tree: Any, seed: int) -> Any:
+    """Kernels with orthonormal columns (or rows, the fewer) times the square root of 2; the rest stays."""
+    draw = jax.nn.initializers.orthogonal(math.sqrt(2))
+
+    def drawn(path: Any, leaf: jax.Array) -> jax.Array:
+        place = jax.tree_util.keystr(path, simple=True, separator="/")
+        if not place.endswith("/kernel"):
+            return leaf
+        key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(place.encode()))
+        return draw(key, leaf.shape, leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(drawn, tree)
 
 
 def _warm(params: ModelParams, path: str) -> tuple[ModelParams, str]:
     """Parameters replaced by those of a checkpoint wherever path and shape agree."""
-    given = dict(jax.tree_util.tree_leaves_with_path(load(path).tree))
+    stored = load(path)
+    given = dict(jax.tree_util.tree_leaves_with_path(stored.tree))
     own = jax.tree_util.tree_leaves_with_path(params.tree)
     fits = [place in given and given[place].shape == leaf.shape for place, leaf in own]
+    hint = _of_other_widths(stored.config, params.config, path)
     if not any(fits):
         raise TrainError(
-            f"--init-from {path}: none of its {len(given)} arrays has place and shape of one here"
+            f"--init-from {path}: none of its {len(given)} arrays has place and shape of one here{hint}"
         )
     leaves = [given[place] if fit else leaf for (place, leaf), fit in zip(own, fits, strict=True)]
     tree = jax.tree.unflatten(jax.tree.structure(params.tree), leaves)
@@ -105,7 +126,15 @@ def _warm(params: ModelParams, path: str) -> tuple[ModelParams, str]:
     fresh = [jax.tree_util.keystr(place, simple=True, separator="/") for place in places]
     if fresh:
         note += f"; fresh: {', '.join(fresh[:5])}" + (f" and {len(fresh) - 5} more" if fresh[5:] else "")
+        note += hint
     return ModelParams(tree, params.config), note
+
+
+def _of_other_widths(stored: ModelConfig, own: ModelConfig, path: str) -> str:
+    """What to say of a checkpoint of the same architecture whose arrays cannot all fit; else nothing."""
+    if stored.architecture != own.architecture or stored == own:
+        return ""
+    return f"; it holds {stored.name} of other widths or settings, --net-from {path} trains that"
 
 
 def initial_state(config: TrainConfig) -> TrainState:

@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-__all__ = ["MODELS", "ModelParams", "create", "interpolate", "interpolate_n", "load", "save"]
+__all__ = ["MODELS", "ModelParams", "create", "interpolate", "interpolate_n", "load", "save", "zoom"]
 __version__ = "0.1.0"
 
 _NAMES = {
@@ -14,6 +14,7 @@ _NAMES = {
     "interpolate_n": "vfijax.pairs",
     "load": "vfijax.checkpoint",
     "save": "vfijax.checkpoint",
+    "zoom": "vfijax.spacetime",
 }
 _MODULES = ("checkpoint", "convert", "losses", "metrics", "models", "ops", "optim", "perceptual", "prune")
 

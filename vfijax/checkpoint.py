@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import tempfile
 import zlib
@@ -48,6 +49,9 @@ def config_from_json(stored: dict[str, Any]) -> ModelConfig:
 def save(path: str | os.PathLike[str], params: ModelParams, **notes: Any) -> None:
     """Writes a model; an older one at `path` is replaced only when the new one is complete.
 
+    Killed at any moment, it leaves the older model or the new one, where `load` finds it; what else it left
+    is removed by the next call.
+
     Args:
       path: the directory to write.
       params: the model.
@@ -57,6 +61,9 @@ def save(path: str | os.PathLike[str], params: ModelParams, **notes: Any) -> Non
     if path.exists() and not (path / _CONFIG).exists():
         raise CheckpointError(f"{path} exists and is no checkpoint; give another path")
     path.parent.mkdir(parents=True, exist_ok=True)
+    put_back(path)
+    for left in _left_behind(path, "(partial|older)"):
+        shutil.rmtree(left)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
     try:
         if params.tree:  # orbax refuses empty trees
@@ -68,11 +75,34 @@ def save(path: str | os.PathLike[str], params: ModelParams, **notes: Any) -> Non
             older = scratch.with_suffix(".older")
             path.rename(older)
             scratch.rename(path)
-            shutil.rmtree(older)
+            older.rename(scratch)  # removed below
         else:
             scratch.rename(path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def moved_aside(path: str | os.PathLike[str]) -> Path | None:
+    """Where the checkpoint `path` is if `save` was killed after it had moved it and before the newer one had
+    its name; None if there is none, or something is at `path`."""
+    path = Path(path).absolute()
+    return None if path.exists() else next(iter(_left_behind(path, "older")), None)
+
+
+def put_back(path: str | os.PathLike[str]) -> None:
+    """Gives such a checkpoint its name again. For those who write there; `load` finds it without."""
+    aside = moved_aside(path)
+    if aside:
+        aside.rename(path)
+
+
+def _left_behind(path: Path, suffix: str) -> list[Path]:
+    """What a killed `save` of `path` left beside it; newest first."""
+    if not path.parent.is_dir():
+        return []
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.{suffix}")  # of tempfile.mkdtemp
+    found = [place for place in path.parent.iterdir() if pattern.fullmatch(place.name) and place.is_dir()]
+    return sorted(found, key=lambda place: place.stat().st_mtime, reverse=True)
 
 
 def write_tree(path: Path, tree: Any) -> None:
@@ -153,7 +183,10 @@ def _check_files(path: Path) -> None:
 
 def _check_shapes(stored: Any, wanted: Any) -> None:
     described = [
-        {jax.tree_util.keystr(at, simple=True, separator="/"): tuple(leaf.shape) for at, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+        {
+            jax.tree_util.keystr(at, simple=True, separator="/"): tuple(leaf.shape)
+            for at, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        }
         for tree in (stored, wanted)
     ]
     for at in sorted(set().union(*described)):
@@ -162,14 +195,26 @@ def _check_shapes(stored: Any, wanted: Any) -> None:
             raise CheckpointError(f"{at} is {shapes_there[0]}, the network has {shapes_there[1]}")
 
 
-
 def load(path: str | os.PathLike[str]) -> ModelParams:
     """Reads a model that `save` wrote.
 
     Raises:
       CheckpointError: no checkpoint there, one of another format version, or an incomplete one.
     """
-    path = Path(path).absolute()
+    path = moved_aside(path) or Path(path).absolute()
+    config = load_config(path)
+    like = shapes(config)
+    if not like:
+        return ModelParams({}, config)
+    try:
+        return ModelParams(read_tree(path / _TREE, like), config)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} is incomplete or damaged and cannot be read ({error})") from error
+
+
+def load_config(path: str | os.PathLike[str]) -> ModelConfig:
+    """The network of a checkpoint, without its parameters; raises CheckpointError as `load` does."""
+    path = moved_aside(path) or Path(path).absolute()
     if not (path / _CONFIG).is_file():
         raise CheckpointError(
             f"no checkpoint at {path} (no {_CONFIG}); make one with `vfijax convert` from published "
@@ -185,11 +230,4 @@ def load(path: str | os.PathLike[str]) -> ModelParams:
             f"{path} has checkpoint format {version}, this version of vfijax reads format {FORMAT}; "
             "use the version that wrote it, or convert or train the model again"
         )
-    config = config_from_json(stored["config"])
-    like = shapes(config)
-    if not like:
-        return ModelParams({}, config)
-    try:
-        return ModelParams(read_tree(path / _TREE, like), config)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path} is incomplete or damaged and cannot be read ({error})") from error
+    return config_from_json(stored["config"])

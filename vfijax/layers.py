@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -10,15 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+PadMode = Literal["reflect", "edge"]
 
-def pad_to_multiple(x: jax.Array, multiple: int) -> jax.Array:
-    """Pads H and W of [B, H, W, C] up to a multiple, at the bottom and on the right, by reflection.
 
-    The edge pixel is not repeated. Sides shorter than the pad are reflected as often as needed
-    (the published code refuses them); sides of at least two pixels are required.
+def pad_to_multiple(x: jax.Array, multiple: int, mode: PadMode = "reflect") -> jax.Array:
+    """Pads H and W of [B, H, W, C] up to a multiple, at the bottom and on the right.
+
+    "reflect" does not repeat the edge pixel; sides shorter than the pad are reflected as often as needed
+    (the published code refuses them), and sides of at least two pixels are required. "edge" replicates.
     """
     pads = [(0, -size % multiple) for size in x.shape[1:3]]
-    return jnp.pad(x, [(0, 0), *pads, (0, 0)], mode="reflect")
+    return jnp.pad(x, [(0, 0), *pads, (0, 0)], mode=mode)
 
 
 def pad_edges(x: jax.Array, pad: int) -> jax.Array:
@@ -27,82 +29,152 @@ def pad_edges(x: jax.Array, pad: int) -> jax.Array:
 
 
 class Conv(nn.Module):
-    """A correlation with bias: `kernel` [size, size, in, out] and `bias` [out]; zero padding by 1.
+    """A correlation with bias: `kernel` [size, size, in / groups, out] and `bias` [out]; zero padding.
 
-    Computes in the dtype of its parameters.
+    Output group g reads input group g alone. Computes in the dtype of its parameters.
     """
 
     features: int
     size: int = 3
     stride: int = 1
+    padding: int = 1
+    groups: int = 1
+    dilation: int = 1
 
     @nn.compact
     def parameters(self, channels: int) -> tuple[jax.Array, jax.Array]:
-        shape = (self.size, self.size, channels, self.features)
+        shape = (self.size, self.size, channels // self.groups, self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         return kernel, self.param("bias", nn.initializers.zeros_init(), (self.features,))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel, bias = self.parameters(x.shape[-1])
-        return convolve(x.astype(kernel.dtype), kernel, self.stride) + bias.reshape(1, 1, 1, -1)
+        window = (self.stride, self.padding, self.groups, self.dilation)
+        return convolve(x.astype(kernel.dtype), kernel, *window) + bias.reshape(1, 1, 1, -1)
 
 
 def side_by_side(convs: Sequence[Conv], x: jax.Array) -> list[jax.Array]:
     """Several convolutions of one input, computed as one, which a CPU does faster."""
     kernels, biases = zip(*(conv.parameters(x.shape[-1]) for conv in convs), strict=True)
-    together = convolve(x.astype(kernels[0].dtype), jnp.concatenate(kernels, axis=-1), 1)
+    together = convolve(x.astype(kernels[0].dtype), jnp.concatenate(kernels, axis=-1))
     together = together + jnp.concatenate(biases).reshape(1, 1, 1, -1)
     ends = np.cumsum([conv.features for conv in convs])
     return jnp.split(together, ends[:-1].tolist(), axis=-1)
 
 
-def _correlate(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    strides, padding, dimensions = (stride, stride), ((1, 1), (1, 1)), ("NHWC", "HWIO", "NHWC")
-    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=dimensions)
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def convolve(
+    x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 1, groups: int = 1, dilation: int = 1
+) -> jax.Array:
+    """[B, H, W, in] with [size, size, in / groups, out], zero padding; its gradients are fast on a CPU."""
+    return _correlate(x, kernel, stride, padding, groups, dilation)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def convolve(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """[B, H, W, in] with [size, size, in, out], zero padding by 1; the gradients are fast on a CPU too."""
-    return _correlate(x, kernel, stride)
+def _correlate(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: int, groups: int, dilation: int
+) -> jax.Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=((padding, padding), (padding, padding)),
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
 
 
-def _convolve_forward(x: jax.Array, kernel: jax.Array, stride: int) -> tuple[jax.Array, Any]:
-    return convolve(x, kernel, stride), (x, kernel)
+def _convolve_forward(x: jax.Array, kernel: jax.Array, *window: int) -> tuple[jax.Array, Any]:
+    return convolve(x, kernel, *window), (x, kernel)
 
 
-def _convolve_backward(stride: int, residuals: Any, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _convolve_backward(
+    stride: int, padding: int, groups: int, dilation: int, residuals: Any, cotangent: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     x, kernel = residuals
+    window = (stride, padding, groups, dilation)
 
     def by_convolution(x: jax.Array, cotangent: jax.Array) -> jax.Array:
-        return jax.vjp(lambda k: _correlate(x, k, stride), kernel)[1](cotangent)[0]
+        return jax.vjp(lambda k: _correlate(x, k, *window), kernel)[1](cotangent)[0]
 
-    by_image = partial(_kernel_gradient_by_image, size=kernel.shape[0]) if stride == 1 else by_convolution
-    d_kernel = lax.platform_dependent(x, cotangent, cpu=by_image, default=by_convolution)
-    return jax.vjp(lambda x: _correlate(x, kernel, stride), x)[1](cotangent)[0], d_kernel
+    def by_image(x: jax.Array, cotangent: jax.Array) -> jax.Array:
+        parts = zip(jnp.split(x, groups, axis=-1), jnp.split(cotangent, groups, axis=-1), strict=True)
+        gradients = [_kernel_gradient_by_image(*part, kernel.shape[0], padding, dilation) for part in parts]
+        return jnp.concatenate(gradients, axis=-1)
+
+    cpu = by_image if stride == 1 else by_convolution
+    d_kernel = lax.platform_dependent(x, cotangent, cpu=cpu, default=by_convolution)
+    return jax.vjp(lambda x: _correlate(x, kernel, *window), x)[1](cotangent)[0], d_kernel
 
 
 convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
-def _kernel_gradient_by_image(x: jax.Array, cotangent: jax.Array, size: int) -> jax.Array:
+def _kernel_gradient_by_image(
+    x: jax.Array, cotangent: jax.Array, size: int, padding: int, dilation: int
+) -> jax.Array:
     """One matrix product per kernel position and image, small enough for the cache of a CPU.
 
     XLA's own form, a convolution with the cotangent as a kernel as large as the image, was measured
     two to four times slower on a CPU.
     """
     _, height, width, features = cotangent.shape
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    starts = range(0, size * dilation, dilation)
 
     def add(total: jax.Array, image_and_cotangent: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         image, d = image_and_cotangent
         d = d.reshape(-1, features)
-        shifted = [image[k : k + height, l : l + width] for k in range(size) for l in range(size)]
+        shifted = [image[k : k + height, l : l + width] for k in starts for l in starts]
         return total + jnp.stack([s.reshape(-1, s.shape[-1]).T @ d for s in shifted]), None
 
     start = jnp.zeros((size * size, x.shape[-1], features), x.dtype)
     total, _ = lax.scan(add, start, (padded, cotangent))
     return total.reshape(size, size, x.shape[-1], features)
+
+
+class HetConv(nn.Module):
+    """A heterogeneous convolution: 3x3 in groups, plus 1x1 over all channels, minus 1x1 in groups (EDSC).
+
+    Every group thus sees its own channels in a 3x3 window and the others at the centre alone. The
+    subtracted branch has the form of the centre of the first one and is folded into it.
+    """
+
+    features: int
+    groups: int = 4
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        def branch(name: str, size: int, groups: int) -> tuple[jax.Array, jax.Array]:
+            return Conv(self.features, size, groups=groups, name=name).parameters(x.shape[-1])
+
+        wide, bias = branch("grouped", 3, self.groups)
+        dense, bias_1 = branch("pointwise", 1, 1)
+        centre, bias_2 = branch("pointwise_grouped", 1, self.groups)
+        wide = wide - jnp.pad(centre, ((1, 1), (1, 1), (0, 0), (0, 0)))
+        x = x.astype(wide.dtype)
+        y = convolve(x, wide, groups=self.groups) + convolve(x, dense, padding=0)
+        return y + (bias + bias_1 - bias_2).reshape(1, 1, 1, -1)
+
+
+class BatchNorm(nn.Module):
+    """(x - mean) / sqrt(variance + 1e-5) * scale + bias, all four stored per channel.
+
+    `mean` and `variance` are the running statistics of the published training. They lie in the tree, so
+    that files and pruning keep them, but training leaves them as they are: nothing is computed from the
+    batch, and no gradient reaches them. Start from converted weights, or let `scale` and `bias` learn.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        def vector(name: str, value: float) -> jax.Array:
+            return self.param(name, nn.initializers.constant(value), x.shape[-1:])
+
+        scale, bias = vector("scale", 1), vector("bias", 0)
+        mean, variance = map(lax.stop_gradient, (vector("mean", 0), vector("variance", 1)))
+        factor = scale * lax.rsqrt(variance + 1e-5)
+        shift = bias - mean * factor
+        return x * factor.reshape(1, 1, 1, -1) + shift.reshape(1, 1, 1, -1)
 
 
 class PReLU(nn.Module):

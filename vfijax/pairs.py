@@ -50,10 +50,13 @@ def to_uint8(frame: jax.Array) -> jax.Array:
 
 
 @partial(jax.jit, static_argnames="implementation")
-def _middle(params: ModelParams, f0: jax.Array, f1: jax.Array, implementation: str) -> jax.Array:
+def _frame(
+    params: ModelParams, f0: jax.Array, f1: jax.Array, implementation: str, t: jax.Array | None = None
+) -> jax.Array:
+    """The middle frame, or with models for any time the one at t, which is not compiled in."""
     f0, f1 = jnp.asarray(f0), jnp.asarray(f1)
     pair = [to_float(f if f.ndim == 4 else f[None]) for f in (f0, f1)]
-    frame, _ = forward(params, *pair, implementation=implementation)
+    frame, _ = forward(params, *pair, t=t, implementation=implementation)
     frame = frame if f0.ndim == 4 else frame[0]
     return to_uint8(frame) if f0.dtype == jnp.uint8 else frame
 
@@ -72,13 +75,14 @@ def interpolate(
       params: the model, from `create`, `load` or `convert.from_torch`.
       f0, f1: [H, W, 3] or [B, H, W, 3], RGB, of one shape and dtype; uint8 in [0, 255] or float in
         [0, 1]; each side at least 2 pixels.
-      t: time of the new frame, 0 at `f0` and 1 at `f1`. The models here know the middle only; other
-        times are reached by halving the interval, so that the time used is the nearest multiple of
-        2**-10.
+      t: time of the new frame, 0 at `f0` and 1 at `f1`. A model for any time (`edsc_m`) makes the frame
+        at exactly this time in one pass. The others know the middle only and reach other times by
+        halving the interval, up to ten passes: the time used is the nearest multiple of 2**-10.
       implementation: of the sampling op: "auto", "reference", "xla" or "pallas".
 
     Returns:
-      A frame of the shape of `f0`: uint8 for uint8 frames, else float32 and not clipped.
+      A frame of the shape of `f0`: uint8 for uint8 frames, else float32 and not clipped. At t = 0 and
+      t = 1 it is the frame that was given.
 
     Raises:
       TypeError, ValueError: frames of wrong rank, size or dtype, frames that do not agree, NaN
@@ -87,13 +91,15 @@ def interpolate(
     check_pair(f0, f1)
     if not 0 <= t <= 1:
         raise ValueError(f"interpolate: t is {t}; give a time from 0 (f0) to 1 (f1)")
+    if params.config.any_time and 0 < t < 1:
+        return _frame(params, f0, f1, implementation, jnp.float32(t))
     if t == 0.5:
-        return _middle(params, f0, f1, implementation)
+        return _frame(params, f0, f1, implementation)
     time = Fraction(round(t * 2**MAX_DEPTH), 2**MAX_DEPTH)
     low, high, left, right = Fraction(0), Fraction(1), jnp.asarray(f0), jnp.asarray(f1)
     while low < time < high:
         centre = (low + high) / 2
-        frame = _middle(params, left, right, implementation)
+        frame = _frame(params, left, right, implementation)
         if time < centre:
             high, right = centre, frame
         else:
@@ -103,14 +109,12 @@ def interpolate(
 
 
 def dyadic_times(n: int) -> list[Fraction]:
-    """The times at which `interpolate_n` makes its n frames.
+    """The times at which `interpolate_n` makes its n frames with a model that knows the middle only.
 
     Frame i is wanted at i / (n + 1). When n + 1 is a power of two these times are exact. Otherwise
     the nearest multiples of 2**-depth are used, depth = ceil(log2(n + 1)) + 2, so that the error is
     at most 2**-(depth + 1) of the interval: an eighth of the spacing of the new frames or less.
     """
-    if n < 1:
-        raise ValueError(f"interpolate_n: n is {n}; give the number of new frames, 1 or more")
     depth = n.bit_length()
     if n + 1 != 2**depth:
         depth += 2
@@ -125,14 +129,21 @@ def interpolate_n(
     *,
     implementation: str = "auto",
 ) -> Iterator[jax.Array]:
-    """Yields n frames between two frames, in the order of time, by recursive halving.
+    """Yields n frames between two frames, evenly spaced, in the order of time.
 
-    Only the frames on the way to the next one are held: about log2(n) at a time. `dyadic_times`
-    says which times are used and bounds their error. Arguments and errors as for `interpolate`.
+    A model for any time (`edsc_m`) makes each frame from the two at exactly its time. The others halve
+    the interval again and again; `dyadic_times` says which times they use and bounds the error, and only
+    the frames on the way to the next one are held, about log2(n) at a time. Arguments and errors as for
+    `interpolate`.
     """
     check_pair(f0, f1)
-    times = dyadic_times(n)
-    return _between(params, jnp.asarray(f0), jnp.asarray(f1), Fraction(0), Fraction(1), times, implementation)
+    if n < 1:
+        raise ValueError(f"interpolate_n: n is {n}; give the number of new frames, 1 or more")
+    if params.config.any_time:
+        times = (jnp.float32(i / (n + 1)) for i in range(1, n + 1))
+        return (_frame(params, f0, f1, implementation, t) for t in times)
+    ends = (jnp.asarray(f0), jnp.asarray(f1), Fraction(0), Fraction(1))
+    return _between(params, *ends, dyadic_times(n), implementation)
 
 
 def _between(
@@ -147,7 +158,7 @@ def _between(
     if not times:
         return
     centre = (low + high) / 2
-    frame = _middle(params, left, right, implementation)
+    frame = _frame(params, left, right, implementation)
     before = [t for t in times if t < centre]
     after = [t for t in times if t > centre]
     yield from _between(params, left, frame, low, centre, before, implementation)

@@ -44,7 +44,7 @@ class Clips(FrameBuilder):
         try:
             clips = find_clips(root)
         except MediaError as error:
-            raise layout_error(self, manual, str(error)) from None
+            raise layout_error(self, manual, str(error).removeprefix(f"{root}: ")) from None
         names = {clip.relative_to(root).as_posix(): clip for clip in clips}
         listed = _scenes(root / INDEX)
         absent = [name for name in listed if name not in names]

@@ -15,7 +15,9 @@ from vfijax.convert import CONVERTIBLE, from_torch, official_shapes
 from vfijax.convert.names import NAMES
 from vfijax.models import MODELS, config_for, shapes
 
-NETWORKS = json.loads((Path(__file__).parents[1] / "golden" / "networks.json").read_text())
+GOLDEN = Path(__file__).parents[1] / "golden"
+NETWORKS = json.loads((GOLDEN / "networks.json").read_text())
+SEPCONV_FAMILY = json.loads((GOLDEN / "sepconv_family.json").read_text())
 WITH_FILE = pytest.mark.parametrize("name", NETWORKS)
 SMALL = "compressed_adacof"
 KERNEL = "get_kernel.moduleConv2.0.weight"
@@ -40,6 +42,15 @@ def test_the_official_names_and_shapes_are_all_known_and_no_others(name):
     official = {key: tuple(shape) for key, shape in NETWORKS[name]["shapes"]}
     assert official_shapes(MODELS[name]) == official
     assert sum(int(np.prod(shape)) for shape in official.values()) == NETWORKS[name]["param_count"]
+
+
+@pytest.mark.parametrize("key", SEPCONV_FAMILY)
+def test_the_official_names_and_shapes_of_the_sepconv_family_are_all_known(key):
+    network = SEPCONV_FAMILY[key]
+    official = {name: tuple(shape) for name, shape in network["shapes"]}
+    assert official_shapes(config_for(network["model"], **network["changes"])) == official
+    learned = [shape for name, shape in official.items() if ".running_" not in name]
+    assert sum(int(np.prod(shape)) for shape in learned) == network["parameters"]
 
 
 @pytest.mark.parametrize("name", CONVERTIBLE)
@@ -97,6 +108,30 @@ def test_order_nesting_prefixes_and_precision_do_not_matter(wrap):
     jax.tree.map(np.testing.assert_array_equal, wrapped.tree, plain.tree)
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_the_older_names_of_sepconv_are_known(prefix):
+    weights = state("sepconv")
+    older = {f"{prefix}module{key.removeprefix('net')}": value for key, value in weights.items()}
+    assert f"{prefix}moduleVertical1.7.weight" in older
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        from_torch("sepconv", older).tree,
+        from_torch("sepconv", weights).tree,
+    )
+    message = refusal("sepconv_kth", older)
+    assert message.endswith("They are the weights of sepconv")
+
+
+def test_counters_of_a_batch_normalisation_are_left_out():
+    weights = state("adaconv")
+    counted = {**weights, "conv1_bn.num_batches_tracked": np.int64(7)}
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        from_torch("adaconv", counted).tree,
+        from_torch("adaconv", weights).tree,
+    )
+
+
 def test_published_weights_round_as_they_were_trained_unless_asked():
     weights = state(SMALL)
     assert from_torch(SMALL, weights).config == MODELS[SMALL].replace(rounding="trunc")
@@ -134,6 +169,11 @@ def test_weights_of_another_variant_are_named(given):
 def test_the_variant_with_other_taps_is_named_with_its_settings():
     message = refusal("cdfi_fp1x1", state("cdfi_fp1x1", taps=5, dilation=1))
     assert message.endswith("They are the weights of cdfi_fp1x1, taps=5, dilation=1")
+
+
+def test_dsepconv_with_other_taps_is_named_with_its_settings():
+    message = refusal("dsepconv", state("dsepconv", taps=3, masks=False))
+    assert message.endswith("They are the weights of dsepconv, taps=3, masks=False")
 
 
 def test_missing_left_over_and_misshapen_entries_are_listed_in_one_error():

@@ -2,6 +2,7 @@ import csv
 import pickle
 import threading
 
+import absl.logging
 import numpy as np
 import pytest
 from PIL import Image
@@ -226,6 +227,27 @@ def test_numbers_that_are_left_out_of_a_sequence_are_found(tmp_path):
     assert [frame.name for frame in numbered(frames)] == [f"im{n:03d}.png" for n in (8, 9, 10, 11)]
     others = [tmp_path / "b.png", tmp_path / "a.png"]
     assert numbered(others) == others[::-1]
+
+
+def test_a_folder_without_clips_is_named_once(here):
+    with pytest.raises(MediaError) as caught:
+        (here / "manual" / "notes.txt").touch()
+        build("clips", here / "manual", here / "data")
+    assert str(caught.value).count(str(here)) == 1
+
+
+def test_a_damaged_description_is_named_with_the_way_out(here):
+    manual, data = dummy("middlebury", here)
+    (build("middlebury", manual, data).directory / "dataset_info.json").write_text("{")
+    with pytest.raises(MediaError, match=r"middlebury: cannot be opened .*build middlebury --overwrite"):
+        open_built("middlebury", data, "test")
+
+
+def test_what_is_not_built_is_said_once_and_not_by_tfds(here, caplog):
+    before = absl.logging.get_verbosity()
+    with caplog.at_level("WARNING"), pytest.raises(MediaError, match="clips is not built in"):
+        open_built("clips", here / "data", "train")
+    assert not caplog.records and absl.logging.get_verbosity() == before
 
 
 @pytest.mark.parametrize("name", BUILDERS)

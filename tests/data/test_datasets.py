@@ -7,6 +7,7 @@ import pytest
 from datasets import (
     AUGMENTATIONS,
     Augmentation,
+    BadItem,
     Choice,
     ClipSource,
     Reading,
@@ -400,7 +401,7 @@ def test_a_triplet_with_a_missing_frame_is_named_or_skipped(tmp_path, capsys):
     for i in range(4):
         write_triplet(tmp_path / f"scene{i}")
     (tmp_path / "scene1" / "im2.png").unlink()
-    with pytest.raises(MediaError, match=r"scene1 does not hold three images, only im1\.png, im3\.png"):
+    with pytest.raises(BadItem, match=r"scene1 does not hold three images, only im1\.png, im3\.png"):
         open_directory(tmp_path)
     sources = open_directory(tmp_path, skip_bad=True)
     assert len(only(sources)) == 2 and len(sources.val) == 1
@@ -412,7 +413,7 @@ def test_a_picture_that_cannot_be_read_is_named_or_skipped(tmp_path, capsys):
         write_triplet(tmp_path / f"scene{i}", (i, i, i))
     broken = tmp_path / "scene1" / "im2.png"
     broken.write_bytes(broken.read_bytes()[:40])
-    with pytest.raises(MediaError, match=r"scene1/im2\.png"):
+    with pytest.raises(BadItem, match=r"scene1/im2\.png"):
         only(open_directory(tmp_path))[1]
     assert only(open_directory(tmp_path, skip_bad=True))[1][0, 0, 0, 0] == 2
     assert "im2.png" in capsys.readouterr().err

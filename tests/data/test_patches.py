@@ -297,7 +297,7 @@ def test_frames_smaller_than_a_patch_are_counted_and_an_error_if_all_are(here):
     assert prepare(here / "out", Mixed()).small == 2
     with pytest.raises(MediaError, match="no triplet can be used: 10 are smaller than 50 pixels"):
         prepare(here / "none", parameters=PatchParameters(size=50))
-    assert not (here / "none").exists()
+    assert [path.name for path in here.iterdir()] == ["out"]
 
 
 def test_a_directory_that_is_no_cache_is_never_replaced(here):
@@ -346,6 +346,19 @@ def test_the_command_cuts_patches_from_built_data_sets(here, capsys):
     assert run("clips", *flags) == 0
     assert "1 items of clips (train)" in capsys.readouterr().out
     assert open_patches("patches")[0].shape == (3, 32, 32, 3)
+
+
+def test_the_command_says_how_to_leave_out_what_cannot_be_read(here, capsys):
+    names = ["im1.png", "im2.png", "im3.png"]
+    for scene in range(2):
+        write_frames(moving_frames(3, 48, 64, scene), here / "data" / f"scene{scene}", names)
+    (here / "data" / "scene1" / "im2.png").write_bytes(b"no picture")
+    flags = ["--size", 24, "--motion", "difference", "--full-motion", 0.1]
+    assert run("data", "--out", "patches", *flags) == 1
+    said = capsys.readouterr().err
+    assert "scene1/im2.png: cannot be read" in said and "--skip-bad leaves out" in said
+    assert run("data", "--out", "patches", *flags, "--skip-bad") == 0
+    assert "1 items left out" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -111,13 +111,13 @@ def test_it_may_be_used_inside_jit_vmap_and_grad():
 
 def test_parameters_are_arguments_of_the_compiled_function():
     """Other parameters of one config give other frames, without another compilation."""
-    from vfijax.pairs import _middle
+    from vfijax.pairs import _frame
 
     f0, f1 = pair(20, 24)
     first = vfijax.interpolate(network(), f0, f1)
-    compiled = _middle._cache_size()
+    compiled = _frame._cache_size()
     other = vfijax.interpolate(create(narrow("adacof", taps=3), 1), f0, f1)
-    assert _middle._cache_size() == compiled
+    assert _frame._cache_size() == compiled
     assert np.abs(first - other).max() > 1e-4
 
 
@@ -185,12 +185,76 @@ def test_each_of_n_frames_is_the_frame_at_its_time():
 def test_n_frames_are_made_as_they_are_asked_for(monkeypatch):
     import vfijax.pairs
 
-    calls, middle = [], vfijax.pairs._middle
-    monkeypatch.setattr(vfijax.pairs, "_middle", lambda *args: calls.append(1) or middle(*args))
+    calls, frame = [], vfijax.pairs._frame
+    monkeypatch.setattr(vfijax.pairs, "_frame", lambda *args: calls.append(1) or frame(*args))
     frames = vfijax.interpolate_n(blend(), *pair(4, 4), 7)
     assert calls == []
     made = [next(frames) is not None and len(calls) for _ in range(7)]
     assert made == [3, 3, 4, 4, 6, 6, 7]
+
+
+# --------------------------------------------------------------------------------- models for any time
+
+
+@cache
+def timed():
+    """Its heads are drawn large, so that the time has an effect that can be seen."""
+    fresh = create(narrow("edsc_m", taps=3), 0)
+    return vfijax.ModelParams(jax.tree.map(lambda leaf: 1.5 * leaf, fresh.tree), fresh.config)
+
+
+@pytest.mark.parametrize("t", [0.3, 0.5, 0.001])
+def test_a_model_for_any_time_is_evaluated_at_that_very_time(t):
+    f0, f1 = pair(1, 20, 24)
+    expected = jax.jit(forward)(timed(), f0, f1, t=t)[0]
+    close(vfijax.interpolate(timed(), f0, f1, t=t), expected, terms=100)
+    later = jax.jit(forward)(timed(), f0, f1, t=t + 0.1)[0]
+    assert np.abs(expected - later).max() > 1e-4
+
+
+def test_without_a_time_such_a_model_makes_the_middle_frame():
+    f0, f1 = pair(1, 20, 24)
+    expected = jax.jit(forward)(timed(), f0, f1, t=0.5)[0]
+    close(jax.jit(forward)(timed(), f0, f1)[0], expected, terms=100)
+    close(vfijax.interpolate(timed(), f0, f1), expected, terms=100)
+
+
+def test_frames_of_a_batch_may_have_times_of_their_own():
+    f0, f1 = pair(2, 20, 24)
+    together = jax.jit(forward)(timed(), f0, f1, t=jnp.asarray([0.2, 0.9]))[0]
+    for i, t in enumerate((0.2, 0.9)):
+        close(vfijax.interpolate(timed(), f0[i], f1[i], t=t), together[i], terms=100)
+
+
+def test_another_time_is_not_compiled_again():
+    from vfijax.pairs import _frame
+
+    f0, f1 = pair(20, 24)
+    vfijax.interpolate(timed(), f0, f1, t=0.1)
+    compiled = _frame._cache_size()
+    for t in (0.2, 0.75):
+        vfijax.interpolate(timed(), f0, f1, t=t)
+    assert _frame._cache_size() == compiled
+
+
+@pytest.mark.parametrize("t", [0, 1])
+def test_such_a_model_returns_the_frames_at_the_ends_too(t):
+    f0, f1 = pair(20, 24)
+    np.testing.assert_array_equal(vfijax.interpolate(timed(), f0, f1, t=t), (f0, f1)[t])
+
+
+def test_n_frames_of_a_model_for_any_time_are_evenly_spaced_and_made_from_the_two_frames():
+    f0, f1 = pair(20, 24)
+    frames = list(vfijax.interpolate_n(timed(), f0, f1, 4))
+    assert len(frames) == 4
+    for i, frame in enumerate(frames, 1):
+        close(frame, vfijax.interpolate(timed(), f0, f1, t=i / 5), terms=100)
+
+
+def test_a_time_is_refused_by_the_network_of_a_model_for_the_middle():
+    f0, f1 = pair(1, 20, 24)
+    with pytest.raises(ValueError, match="adacof knows the middle frame only; leave t out, or use vfijax"):
+        forward(network(), f0, f1, t=0.3)
 
 
 # ------------------------------------------------------------------------------------------ errors

@@ -27,7 +27,7 @@ class Constant(nn.Module):
 
     @nn.compact
     def __call__(self, f0, f1):
-        return f0 + self.number, {}
+        return f0 + self.number, {"offsets": (), "masks": {}, "warped": ()}
 
 
 @dataclass(frozen=True)

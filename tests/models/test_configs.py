@@ -16,7 +16,9 @@ EVERY_NETWORK = pytest.mark.parametrize("name", NETWORKS)
 
 
 def count(tree):
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+    """Parameters that are learned: running statistics are none."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return sum(leaf.size for path, leaf in leaves if path[-1].key not in ("mean", "variance"))
 
 
 def layers(tree, path=()):
@@ -24,7 +26,7 @@ def layers(tree, path=()):
     for key, value in tree.items():
         if isinstance(value, dict):
             yield from layers(value, (*path, key))
-    if "kernel" in tree or "slope" in tree:
+    if {"kernel", "slope", "scale"} & tree.keys():
         yield path, tree
 
 
@@ -34,7 +36,8 @@ def layer_shapes(config):
 
 # ------------------------------------------------------------------------------------------ counts
 
-# Of the published networks; the ablations are those of CDFI's table (4.98, 4.83, 4.72, 4.88 million).
+# Of the published networks; the ablations are those of CDFI's table (4.98, 4.83, 4.72, 4.88 million) and
+# DSepConv's kernel sizes with and without masks.
 COUNTS = [
     ("adacof", {}, 21_843_427),
     ("adacof_plus", {}, 22_933_219),
@@ -44,6 +47,20 @@ COUNTS = [
     ("cdfi_fp1x1", {}, 4_833_276),
     ("cdfi_fp1x1", {"taps": 5, "dilation": 1}, 4_723_836),
     ("cdfi_fp", {}, 4_888_738),
+    ("sepconv", {}, 21_675_452),
+    ("sepconv_kth", {}, 21_602_256),
+    ("adaconv", {}, 15_927_394),
+    ("dsepconv", {}, 21_806_350),
+    ("dsepconv", {"taps": 1}, 21_725_390),
+    ("dsepconv", {"taps": 3}, 21_746_238),
+    ("dsepconv", {"taps": 7}, 21_947_198),
+    ("dsepconv", {"taps": 1, "masks": False}, 21_614_008),
+    ("dsepconv", {"taps": 3, "masks": False}, 21_628_776),
+    ("dsepconv", {"taps": 5, "masks": False}, 21_669_816),
+    ("dsepconv", {"taps": 7, "masks": False}, 21_764_776),
+    ("edsc_s", {}, 8_945_189),
+    ("edsc_m", {}, 8_950_949),
+    ("zooming_slowmo", {}, 11_102_771),
     ("blend", {}, 0),
 ]
 
@@ -90,6 +107,48 @@ def test_without_filters_the_encoder_levels_are_warped_whole():
     assert (levels, tree["synthesis"]["lateral_init"]["conv_0"]["kernel"].shape[2]) == (449, 3 + 3 + 449)
 
 
+def test_masks_are_two_heads_of_dsepconv():
+    full, without = layer_shapes(MODELS["dsepconv"]), layer_shapes(config_for("dsepconv", masks=False))
+    removed = {path: full[path] for path in full.keys() - without.keys()}
+    assert {path[-1].rsplit("_", 1)[0] for path in removed} == {"mask1", "mask2"}
+    assert all(full[path] == entries for path, entries in without.items())
+
+
+def test_other_taps_change_the_last_two_layers_of_the_heads_of_dsepconv_alone():
+    five, three = layer_shapes(MODELS["dsepconv"]), layer_shapes(config_for("dsepconv", taps=3))
+    changed = {path[-1] for path in five if five[path] != three[path]}
+    heads = {head.name for head in MODELS["dsepconv"].heads}
+    assert changed == {f"{head}_{i}" for head in heads for i in (2, 3)}
+    assert config_for("dsepconv", taps=3).replace(taps=5, masks=True) == MODELS["dsepconv"]
+
+
+def test_other_taps_leave_narrow_layers_narrow():
+    config = narrow("dsepconv").replace(taps=3, masks=False)
+    assert {width for space, width in config.widths.items() if not space.endswith("_2")} == {4}
+    assert config.widths["vertical1_2"] == 3 and config.widths["offset_x2_2"] == 9
+
+
+@pytest.mark.parametrize("taps", [0, 2, -1])
+@pytest.mark.parametrize("name", ["dsepconv", "edsc_m"])
+def test_an_even_number_of_taps_is_refused(name, taps):
+    with pytest.raises(ValueError, match=f"{name}: taps is {taps}; give an odd number, 1 or more"):
+        config_for(name, taps=taps)
+
+
+def test_an_unknown_padding_is_refused():
+    with pytest.raises(ValueError, match="sepconv: padding is 'zero'; give improved or paper"):
+        config_for("sepconv", padding="zero")
+
+
+def test_the_time_is_read_by_the_heads_of_its_frame_alone():
+    midpoint, timed = layer_shapes(MODELS["edsc_s"]), layer_shapes(MODELS["edsc_m"])
+    larger = {path[-1] for path in timed if midpoint[path] != timed[path]}
+    assert larger == {f"{head.name}_0" for head in MODELS["edsc_m"].heads if head.name != "bias"}
+    read = {e.path[-1]: e.inputs for e in MODELS["edsc_m"].graph().edges if e.path[-1] in larger}
+    for layer, spaces in read.items():
+        assert spaces == ("level2", "elapsed" if "1_" in layer else "remaining")
+
+
 def test_the_synthesis_of_cdfi_reads_126_channels():
     assert shapes(MODELS["cdfi"])["synthesis"]["lateral_init"]["skip"]["kernel"].shape == (3, 3, 126, 32)
 
@@ -103,7 +162,7 @@ def test_the_graph_covers_every_layer_and_fits_the_tree(name):
     tree = shapes(config)
     edges = [edge.path for edge in config.graph().edges]
     assert len(set(edges)) == len(edges)
-    assert set(edges) == {path for path, entries in layers(tree) if "kernel" in entries}
+    assert set(edges) == {path for path, entries in layers(tree) if {"kernel", "scale"} & entries.keys()}
     config.graph().check(tree)
 
 
@@ -113,17 +172,20 @@ def test_every_space_is_written_and_the_table_has_no_other(name):
     written = {edge.output for edge in graph.edges}
     read = {space for edge in graph.edges for space in edge.inputs}
     assert read | written <= set(graph.widths)
-    assert read - written <= {"pair", "rgb"}  # the frames
+    assert read - written <= {"pair", "rgb", "elapsed", "remaining"}  # frames and times
     assert set(MODELS[name].widths) == (read | written) - graph.fixed
 
 
 def different(name, **changes):
     """A narrow config whose spaces all have different widths, so that none can stand for another."""
     config = narrow(name, **changes)
-    return config.replace(widths=Widths.of({space: 2 + i for i, space in enumerate(config.widths)}))
+    graph = config.graph()
+    widths = {space: (2 + i) * graph.block_count(space) for i, space in enumerate(config.widths)}
+    return config.replace(widths=Widths.of(widths))
 
 
-SMALL_TAPS = [(name, {"taps": 3}) for name in ("adacof", "cdfi", "cdfi_fp1x1", "cdfi_fp")]
+SMALL_TAPS = [(name, {"taps": 3}) for name in NETWORKS if hasattr(MODELS[name], "taps")]
+SMALL_TAPS += [("dsepconv", {"taps": 1, "masks": False})]
 
 
 @pytest.mark.parametrize(("name", "changes"), SMALL_TAPS)
@@ -136,7 +198,8 @@ def test_all_shapes_follow_the_table_of_widths(name, changes):
     assert frame.shape == (2, 32, 64, 3)
     assert all(field.shape == (2, 9, 32, 64) for taps in aux["offsets"] for field in taps)
     assert all(mask.shape == (2, 32, 64, 1) for mask in aux["masks"].values())
-    assert [warped.shape for warped in aux["warped"]] == [(2, 32, 64, 3)] * 2
+    padded = jax.eval_shape(config.framing.prepare, frames).shape
+    assert [warped.shape for warped in aux["warped"]] == [padded] * 2
 
 
 @pytest.mark.parametrize(("name", "changes"), SMALL_TAPS)
@@ -144,9 +207,12 @@ def test_a_wrong_edge_or_width_is_found_and_named(name, changes):
     config = different(name, **changes)
     tree, graph = shapes(config), config.graph()
     for i, edge in enumerate(graph.edges):
+        if not edge.inputs:
+            continue  # per channel: reads nothing
+        size = graph.widths[edge.output]
         wrong = (
-            Edge(edge.path, edge.inputs[1:] or ("mask", *edge.inputs), edge.output),
-            Edge(edge.path, edge.inputs, next(s for s in graph.widths if s != edge.output)),
+            Edge(edge.path, edge.inputs[1:] or ("pair", *edge.inputs), edge.output),
+            Edge(edge.path, edge.inputs, next(s for s, w in graph.widths.items() if w != size)),
         )
         for planted in wrong:
             edges = (*graph.edges[:i], planted, *graph.edges[i + 1 :])
@@ -169,9 +235,12 @@ def test_an_unknown_space_is_refused_by_name():
 @pytest.mark.parametrize("name", MODELS)
 def test_narrow_has_one_width_and_keeps_the_rest(name):
     config = narrow(name, width=6)
-    assert set(getattr(config, "widths", {}).values()) <= {6}
+    grouped = config.graph().block_count
+    for space, width in getattr(config, "widths", {}).items():
+        assert 6 <= width < 6 + grouped(space) and width % grouped(space) == 0
     if name != "blend":
         assert config.replace(widths=MODELS[name].widths) == MODELS[name]
+    if hasattr(config, "taps"):
         assert narrow(name, width=6, taps=3).taps == 3
 
 
@@ -216,6 +285,13 @@ def test_fresh_parameters_have_the_published_distribution():
     assert np.std(kernel) == pytest.approx(bound / np.sqrt(3), rel=0.02)
     slopes = create(narrow("cdfi"), 0).tree["synthesis"]["lateral_0_0"]["prelu_0"]["slope"]
     np.testing.assert_array_equal(slopes, [0.25])
+    norm = create(narrow("adaconv"), 0).tree["conv2_norm"]
+    assert {name: float(np.unique(leaf).item()) for name, leaf in norm.items()} == {
+        "scale": 1,
+        "bias": 0,
+        "mean": 0,
+        "variance": 1,
+    }
 
 
 def test_the_same_key_gives_the_same_parameters_and_another_key_others():

@@ -8,7 +8,9 @@ import pytest
 
 from tests.tolerance import close
 from vfijax.layers import (
+    BatchNorm,
     Conv,
+    HetConv,
     PReLU,
     convolve,
     mean_pool,
@@ -124,44 +126,99 @@ def test_pooling_is_the_mean_of_blocks():
 # ------------------------------------------------------------------------------------ convolutions
 
 
-def correlated(x, kernel, stride):
-    """Zero padding by 1, no flip: the sum over kernel rows and columns of shifted products."""
-    size = kernel.shape[0]
-    x = np.pad(x.astype(float), [(0, 0), (1, 1), (1, 1), (0, 0)])
-    height, width = ((side - size) // stride + 1 for side in x.shape[1:3])
+def correlated(x, kernel, stride=1, padding=1, groups=1, dilation=1):
+    """Zero padding, no flip: the sum over kernel rows and columns of shifted products, group by group."""
+    if groups > 1:
+        pairs = zip(np.split(x, groups, -1), np.split(kernel, groups, -1), strict=True)
+        return np.concatenate([correlated(*pair, stride, padding, 1, dilation) for pair in pairs], -1)
+    reach = (kernel.shape[0] - 1) * dilation
+    x = np.pad(x.astype(float), [(0, 0), (padding, padding), (padding, padding), (0, 0)])
+    height, width = ((side - 1 - reach) // stride + 1 for side in x.shape[1:3])
     total = 0
-    for k in range(size):
-        for l in range(size):
-            shifted = x[:, k : k + stride * height : stride, l : l + stride * width : stride]
+    for k in range(kernel.shape[0]):
+        for l in range(kernel.shape[0]):
+            shifted = x[:, k * dilation :: stride, l * dilation :: stride]
             total = total + shifted[:, :height, :width] @ kernel[k, l].astype(float)
     return total
 
 
-CONVOLUTIONS = [(3, 1, 7, 6), (3, 2, 8, 6), (3, 2, 7, 5), (1, 1, 4, 5), (3, 1, 1, 1)]
+# Height and width, side of the kernel, and what is not 1.
+CONVOLUTIONS = [
+    ((7, 6), 3, {}),
+    ((8, 6), 3, {"stride": 2}),
+    ((7, 5), 3, {"stride": 2}),
+    ((4, 5), 1, {}),
+    ((1, 1), 3, {}),
+    ((4, 5), 1, {"padding": 0}),
+    ((6, 5), 3, {"groups": 3}),
+    ((6, 5), 1, {"padding": 0, "groups": 3}),
+    ((6, 7), 2, {"padding": 0, "dilation": 3}),
+    ((6, 7), 3, {"padding": 2, "dilation": 2, "groups": 3, "stride": 2}),
+]
+EVERY_CONVOLUTION = pytest.mark.parametrize(("shape", "size", "window"), CONVOLUTIONS)
 
 
-@pytest.mark.parametrize(("size", "stride", "height", "width"), CONVOLUTIONS)
-def test_convolution_is_a_correlation_with_zero_padding(size, stride, height, width):
-    x = image(height, width, channels=3)
-    layer = Conv(4, size=size, stride=stride)
-    kernel = jnp.asarray(image(size, size, 12)[0]).reshape(size, size, 3, 4)
-    params = {"kernel": kernel, "bias": jnp.arange(4.0)}
-    expected = correlated(x, np.asarray(params["kernel"]), stride) + np.arange(4.0)
+@EVERY_CONVOLUTION
+def test_convolution_is_a_correlation_with_zero_padding(shape, size, window):
+    x, inputs = image(*shape, channels=6), 6 // window.get("groups", 1)
+    kernel = jnp.asarray(image(size, size, 3 * inputs)[0]).reshape(size, size, inputs, 3)
+    params = {"kernel": kernel, "bias": jnp.arange(3.0)}
+    expected = correlated(x, np.asarray(kernel), **window) + np.arange(3.0)
+    layer = Conv(3, size=size, **window)
     close(layer.apply({"params": params}, jnp.asarray(x)), expected, terms=27)
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(
+        jnp.shape, dict(layer.init(jax.random.key(0), jnp.asarray(x))["params"])
+    )
 
 
-@pytest.mark.parametrize(("size", "stride", "height", "width"), CONVOLUTIONS)
-def test_gradients_of_the_convolution_are_exact(size, stride, height, width, float64):
+@EVERY_CONVOLUTION
+def test_gradients_of_the_convolution_are_exact(shape, size, window, float64):
     """A bilinear function: its gradients, contracted with a direction, are the function itself there."""
     rng = np.random.default_rng(0)
-    x, other_x = rng.normal(size=(2, 2, height, width, 3))
-    kernel, other_kernel = rng.normal(size=(2, size, size, 3, 4))
-    out, vjp = jax.vjp(lambda x, k: convolve(x, k, stride), jnp.asarray(x), jnp.asarray(kernel))
+    x, other_x = rng.normal(size=(2, 2, *shape, 6))
+    kernel, other_kernel = rng.normal(size=(2, size, size, 6 // window.get("groups", 1), 3))
+    out, vjp = jax.vjp(lambda x, k: convolve(x, k, **window), jnp.asarray(x), jnp.asarray(kernel))
     cotangent = rng.normal(size=out.shape)
     d_x, d_kernel = vjp(jnp.asarray(cotangent))
-    np.testing.assert_allclose(np.vdot(d_x, other_x), np.vdot(cotangent, correlated(other_x, kernel, stride)))
-    expected = np.vdot(cotangent, correlated(x, other_kernel, stride))
+    expected = np.vdot(cotangent, correlated(other_x, kernel, **window))
+    np.testing.assert_allclose(np.vdot(d_x, other_x), expected)
+    expected = np.vdot(cotangent, correlated(x, other_kernel, **window))
     np.testing.assert_allclose(np.vdot(d_kernel, other_kernel), expected)
+
+
+def test_a_heterogeneous_convolution_is_the_sum_of_two_branches_less_the_third():
+    rng = np.random.default_rng(0)
+    x = image(5, 6, channels=8)
+    like = HetConv(12).init(jax.random.key(0), jnp.asarray(x))["params"]
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), like)
+    sizes = {"grouped": (3, 3, 2, 12), "pointwise": (1, 1, 8, 12), "pointwise_grouped": (1, 1, 2, 12)}
+    assert {name: branch["kernel"].shape for name, branch in params.items()} == sizes
+
+    def branch(name, **window):
+        return correlated(x, params[name]["kernel"], **window) + params[name]["bias"]
+
+    expected = branch("grouped", groups=4) + branch("pointwise", padding=0)
+    expected = expected - branch("pointwise_grouped", padding=0, groups=4)
+    close(HetConv(12).apply({"params": params}, jnp.asarray(x)), expected, terms=30)
+
+
+def test_a_normalisation_uses_its_stored_statistics_and_sends_them_no_gradient():
+    rng = np.random.default_rng(0)
+    x = image(5, 6, channels=3)
+    params = {name: np.float32(rng.uniform(0.5, 1.5, 3)) for name in ("scale", "bias", "mean", "variance")}
+    spread = np.sqrt(params["variance"] + 1e-5)
+    expected = (x - params["mean"]) / spread * params["scale"] + params["bias"]
+    close(BatchNorm().apply({"params": params}, jnp.asarray(x)), expected)
+    slopes = jax.grad(lambda p: jnp.sum(jnp.square(BatchNorm().apply({"params": p}, jnp.asarray(x)))))(params)
+    assert {name for name, slope in slopes.items() if not np.any(slope)} == {"mean", "variance"}
+
+
+@pytest.mark.parametrize("size", [(2, 3), (31, 40), (64, 32)])
+def test_padding_by_replication_repeats_the_last_row_and_column(size):
+    x = image(*size, batch=1)
+    pads = [(0, -side % 32) for side in size]
+    expected = np.pad(x, [(0, 0), *pads, (0, 0)], mode="edge")
+    np.testing.assert_array_equal(pad_to_multiple(jnp.asarray(x), 32, "edge"), expected)
 
 
 def test_convolutions_side_by_side_equal_one_after_the_other():

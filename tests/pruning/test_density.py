@@ -85,7 +85,8 @@ class Own(nn.Module):
     def __call__(self, f0, f1):
         x = jnp.concatenate([f0, f1], axis=-1)
         x = nn.Conv(8, (3, 3), feature_group_count=2, name="grouped")(x)
-        return nn.Dense(3, name="dense")(nn.LayerNorm()(x)), {}
+        frame = nn.Dense(3, name="dense")(nn.LayerNorm()(x))
+        return frame, {"offsets": (), "masks": {}, "warped": ()}
 
 
 def test_a_users_own_network_is_reported_without_a_graph():

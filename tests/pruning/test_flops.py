@@ -176,15 +176,21 @@ def test_a_network_without_convolutions_takes_a_few():
     assert model_multiply_adds(model("blend"), 10, 20) <= 2 * 10 * 20 * 3
 
 
-@pytest.mark.parametrize("name", ["adacof", "cdfi"])
+@pytest.mark.parametrize("name", ["adacof", "cdfi", "sepconv", "adaconv", "edsc_m"])
 def test_every_convolution_is_put_down_to_its_kernel(name):
     params = model(name)
     by_leaf = leaf_multiply_adds(params, 64, 96)
     assert len(by_leaf) == len(jax.tree.leaves(params.tree))
-    assert sum(by_leaf.values()) == model_counts(params, 64, 96)["convolutions"]
+    counted = model_counts(params, 64, 96)["convolutions"]
+    assert counted - len(by_leaf) <= sum(by_leaf.values()) <= counted  # shares are rounded down
     for path, amount in by_leaf.items():
         assert (amount > 0) == path.endswith("/kernel"), path
-    # Kernels that are concatenated, and one at a sixteenth of the size.
+
+
+@pytest.mark.parametrize("name", ["adacof", "cdfi"])
+def test_kernels_that_are_concatenated_and_small_pictures_count_as_they_should(name):
+    params = model(name)
+    by_leaf = leaf_multiply_adds(params, 64, 96)
     assert by_leaf["unet/occlusion_0/kernel"] == 32 * 48 * params.tree["unet"]["occlusion_0"]["kernel"].size
     assert by_leaf["unet/conv5_1/kernel"] == 4 * 6 * params.tree["unet"]["conv5_1"]["kernel"].size
 

@@ -2,18 +2,40 @@
 
 import json
 import os
+import re
 import runpy
 import sys
+from dataclasses import dataclass
+from typing import ClassVar
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import vfijax
 from vfijax.cli import main
 from vfijax.media import read_image
-from vfijax.models import create, narrow
+from vfijax.models import ARCHITECTURES, ModelConfig, create, narrow
 from vfijax.prune import prune, read_csv, widths
+
+
+class Own(nn.Module):
+    @nn.compact
+    def __call__(self, f0, f1):
+        frame = nn.Conv(3, (3, 3), name="only")(jnp.concatenate([f0, f1], axis=-1))
+        return frame, {"offsets": (), "masks": {}, "warped": ()}
+
+
+@dataclass(frozen=True)
+class OwnConfig(ModelConfig):
+    """A network that tells nothing about its channels."""
+
+    architecture: ClassVar[str] = "own"
+
+    def module(self, implementation="auto", reference_grads=False):
+        return Own()
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +127,18 @@ def test_a_report_alone_writes_no_network(command, checkpoint, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_report_alone_needs_no_channel_graph(command, tmp_path, monkeypatch):
+    monkeypatch.setitem(ARCHITECTURES, "own", OwnConfig)
+    vfijax.save(tmp_path / "own", create(OwnConfig("own"), 0))
+    options = ("--report-only", "--size", "32x32", "--csv", tmp_path / "report.csv")
+    status, out, errors = command(tmp_path / "own", *options)
+    assert (status, errors) == (0, "") and re.search("only .* 162 .* 1.000", out)
+    assert "no widths: own: OwnConfig declares no channel graph" in out
+    assert read_csv(tmp_path / "report.csv") == {"only": 1.0}
+    status, out, errors = command(tmp_path / "own", tmp_path / "small")
+    assert (status, out) == (1, "") and "OwnConfig declares no channel graph" in errors
+
+
 def test_time_and_memory_are_measured_when_asked(command, checkpoint):
     status, out, _ = command(checkpoint, "--report-only", "--measure", "--size", "32x32")
     assert status == 0 and "time per frame" in out
@@ -129,6 +163,8 @@ def test_a_network_that_is_there_is_replaced_when_asked_alone(command, checkpoin
         ((), "OUT is missing"),
         (("OUT", "--size", "720"), "--size is 720; give height and width in pixels, such as 720x1280"),
         (("OUT", "--rule", "uniform"), "uniform takes a number in"),
+        (("OUT", "--rule", "exact", "--parameters", 5), "exact removes what the output does not need and"),
+        (("OUT", "--parameters", 5, "--multiply-adds", 5), "parameters and multiply-adds are both given"),
         (("OUT", "--parameters", 5), "a budget of 5 parameters cannot be met; the narrowest network"),
         (("OUT", "--widths", "none.json"), "none.json: No such file or directory"),
         (("OUT", "--widths", "none.json", "--multiple", 8), "leave out --multiple"),

@@ -245,8 +245,12 @@ def test_a_budget_that_cannot_be_met_names_the_smallest_that_can(options):
         ({"ratio": 0.5}, "ratio is 0.5; .* other rules take none"),
         ({"multiple": 0}, "multiple is 0; it is 1 or more"),
         ({"least": 0}, "least is 0; it is 1 or more"),
-        ({"rule": "exact", "parameters": 1000}, "a rule other than exact"),
-        ({"parameters": 1000, "multiply_adds": 1000}, "give one budget"),
+        ({"rule": "exact", "parameters": 1000}, "exact .* cannot meet a budget; leave parameters out"),
+        ({"rule": "exact", "multiply_adds": 1000}, "exact .* cannot meet a budget; leave multiply-adds out"),
+        (
+            {"parameters": 1000, "multiply_adds": 1000},
+            "parameters and multiply-adds are both given; give one budget",
+        ),
         ({"rule": {"nothing": 2}}, "no channel space nothing; there are conv1_0"),
         ({"rule": {"level5": 9}}, "level5 is 9; give a whole number from 1 to 8"),
     ],
@@ -261,7 +265,7 @@ def test_mistakes_in_the_options_are_named(options, message):
     [
         (SPARSE, {}, r"give graph=config.graph\(\)"),
         (SPARSE, {"graph": HAND, "rule": "exact"}, "exact looks at single channels; give the network"),
-        (SPARSE, {"graph": HAND, "parameters": 9}, "with a network as source"),
+        (SPARSE, {"graph": HAND, "parameters": 9}, "a budget needs the network as source"),
         ({"one": 1.0}, {"graph": HAND}, "the densities lack two, side, end; they are of another network"),
     ],
 )

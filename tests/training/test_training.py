@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import threading
 from dataclasses import replace
@@ -302,6 +303,16 @@ def test_the_last_network_is_kept_beside_the_best(finished):
         jax.tree.leaves(vfijax.load(out / "last")), jax.tree.leaves(state.params), strict=True
     ):
         np.testing.assert_array_equal(leaf, last)
+
+
+def test_the_best_network_that_a_kill_left_moved_aside_is_not_replaced_by_the_last(finished, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(finished[0], out)
+    best = (out / "model" / "config.json").read_text()
+    (out / "model").rename(out / ".model.abcd1234.older")
+    run(CONFIG, out, resume=True)
+    assert (out / "model" / "config.json").read_text() == best
+    assert not list(out.glob(".*"))
 
 
 def test_the_run_directory_says_what_made_it_and_what_came_of_it(finished):

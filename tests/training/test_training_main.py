@@ -1,14 +1,19 @@
 from dataclasses import replace
 
+import jax
+import numpy as np
 import pytest
 
+from datasets.dummy import moving_frames, write_frames
 from train import main as command
 from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, TrainError, check
 from train.main import choose, main, parse
 from train.presets import NO_NET, PRESETS
+from train.state import initial_params
 from vfijax.channels import Widths
+from vfijax.checkpoint import load, save
 from vfijax.losses import LossWeights
-from vfijax.models import MODELS
+from vfijax.models import MODELS, create, narrow
 
 NARROW = MODELS["adacof"].replace(widths=Widths.of(dict.fromkeys(MODELS["adacof"].widths, 8)))
 TINY = TrainConfig(
@@ -36,14 +41,38 @@ def test_every_trainable_model_has_a_valid_preset_of_its_own():
     assert set(MODELS) - set(PRESETS) == {"blend"}
     for name, config in PRESETS.items():
         check(config if config.net != NO_NET else replace(config, net=NARROW))
-        assert name not in MODELS or config.net == MODELS[name]
-        assert config.net == NO_NET or config.net in MODELS.values()
+        assert name not in MODELS or config.net.name == name == choose(name, None).net.name
+        assert config.net == NO_NET or config.net.graph() == MODELS[config.net.name].graph()
 
 
-def test_a_recipe_without_a_network_wants_one_named():
-    with pytest.raises(TrainError, match="'sepconv_l1' is the recipe of a network that is not here"):
-        choose(None, "sepconv_l1")
-    assert choose("cdfi", "sepconv_l1").losses.l1 == 1
+def test_a_recipe_without_a_network_wants_one_named(monkeypatch):
+    monkeypatch.setitem(PRESETS, "recipe", replace(PRESETS["sepconv_l1"], net=NO_NET))
+    with pytest.raises(TrainError, match="'recipe' is the recipe of a network that is not here"):
+        choose(None, "recipe")
+    assert choose("cdfi", "recipe") == replace(PRESETS["sepconv_l1"], net=MODELS["cdfi"])
+
+
+def test_a_preset_keeps_what_it_says_of_its_own_network():
+    assert MODELS["sepconv_kth"].padding == "paper"
+    for chosen in (choose("sepconv_kth", None), choose("sepconv_kth", "sepconv_replication")):
+        assert chosen.net == MODELS["sepconv_kth"].replace(padding="improved")
+
+
+def test_kernels_can_start_orthogonal():
+    net = narrow("sepconv_kth", 8)
+    started = initial_params(replace(TINY, net=net, start="orthogonal"))[0]
+    plain = initial_params(replace(TINY, net=net, start="published"))[0]
+    again = initial_params(replace(TINY, net=net, start="orthogonal"))[0]
+    kernels = dict(jax.tree_util.tree_leaves_with_path(started.tree))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(plain.tree):
+        if path[-1].key == "bias":
+            np.testing.assert_array_equal(kernels[path], leaf)
+            continue
+        matrix = np.asarray(kernels[path]).reshape(-1, leaf.shape[-1])
+        matrix = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+        np.testing.assert_allclose(matrix.T @ matrix, 2 * np.eye(matrix.shape[1]), atol=1e-5)
+    assert len({np.asarray(kernels[p]).tobytes() for p in kernels if p[-1].key == "kernel"}) > 20
+    assert all(map(np.array_equal, *map(jax.tree.leaves, (started, again))))
 
 
 def test_flags_change_the_preset_of_the_model(here):
@@ -62,6 +91,66 @@ def test_flags_change_the_preset_of_the_model(here):
 
 def test_a_preset_can_train_another_model():
     assert choose("cdfi", "demo") == replace(PRESETS["demo"], net=MODELS["cdfi"])
+
+
+@pytest.fixture
+def small(here):
+    """A checkpoint of adacof with widths of its own."""
+    save("small", create(NARROW.replace(widths=NARROW.widths.replace({"level5": 5})), 3))
+    return load("small")
+
+
+def test_the_network_of_a_checkpoint_is_trained_from_fresh_parameters(small):
+    config, out, _ = parse(["--net-from", "small", "--steps", "9"])
+    assert config == replace(PRESETS["adacof"], net=small.config, net_from="small", steps=9)
+    assert str(out) == "runs/adacof-1"
+    params, note = initial_params(replace(config, start="published"))
+    fresh = create(small.config, 0)
+    assert params.config == small.config and note == ""
+    assert all(map(np.array_equal, *map(jax.tree.leaves, (params.tree, fresh.tree))))
+
+
+def test_the_network_of_a_checkpoint_takes_a_recipe_flags_and_parameters(small):
+    arguments = ["--net-from=small", "--preset", "sepconv_l1", "--init-from", "small", "--net.dilation", "2"]
+    config, _, _ = parse(arguments)
+    assert config.losses == PRESETS["sepconv_l1"].losses
+    assert config.net == small.config.replace(dilation=2)
+    params, note = initial_params(config)
+    count = len(jax.tree.leaves(small))
+    assert f"{count} of {count} arrays agree" in note
+    assert all(map(np.array_equal, *map(jax.tree.leaves, (params.tree, small.tree))))
+
+
+def test_parameters_of_other_widths_name_the_way_to_their_network(small):
+    _, note = initial_params(replace(TINY, init_from="small"))
+    assert "arrays agree; fresh: " in note
+    assert note.endswith("it holds adacof of other widths or settings, --net-from small trains that")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--net-from small --model cdfi", "--net-from small holds adacof, not cdfi; leave --model away"),
+        ("--net-from nowhere", "nowhere (no config.json)"),
+        ("--net-from blend", "no preset for model 'blend'"),
+    ],
+)
+def test_a_checkpoint_whose_network_cannot_be_trained_is_one_line(small, here, capsys, flags, message):
+    save("blend", create("blend", 0))
+    assert main(flags.split()) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_pictures_that_cannot_be_read_end_with_the_way_to_leave_them_out(here, capsys):
+    for scene in range(3):
+        write_frames(
+            moving_frames(3, 48, 64, scene), here / "data" / f"s{scene}", ["a.png", "b.png", "c.png"]
+        )
+    (here / "data" / "s2" / "b.png").write_bytes(b"no picture")
+    assert main(["--preset", "tiny", "--data", "data"]) == 1
+    said = capsys.readouterr().err
+    assert "s2/b.png: cannot be read" in said and "--data.skip-bad" in said and said.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-import vfijax.video.pipeline as pipeline
+import vfijax.video.interpolating as interpolating
 from vfijax.media import Frame, MediaError, VideoReader, VideoWriter, find_images, read_image, write_image
 from vfijax.video import interpolate_video
 
@@ -164,7 +164,7 @@ def test_a_model_that_fails_leaves_nothing(make_clip, run, tmp_path, monkeypatch
     def fail(*_):
         raise RuntimeError("device lost")
 
-    monkeypatch.setattr(pipeline, "interpolate_n", fail)
+    monkeypatch.setattr(interpolating, "interpolate_n", fail)
     with pytest.raises(RuntimeError, match="device lost"):
         run(make_clip())
     assert os.listdir(tmp_path) == ["clip.mp4"]
@@ -174,7 +174,7 @@ def test_a_full_device_is_reported_with_the_frame_size(make_clip, run, tmp_path,
     def fail(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
 
-    monkeypatch.setattr(pipeline, "interpolate_n", fail)
+    monkeypatch.setattr(interpolating, "interpolate_n", fail)
     with pytest.raises(MemoryError, match="frames of 64x48 need more memory"):
         run(make_clip())
     assert os.listdir(tmp_path) == ["clip.mp4"]

@@ -1,5 +1,5 @@
 from fractions import Fraction as F
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 
@@ -15,9 +15,7 @@ SOURCES = {  # times of the source frames, duration of the last one
 
 
 def schedule(timing: Timing, times: list[F], duration: F | None) -> list[tuple[F, F]]:
-    pairs = list(pairwise(times))
-    made = [entry for pair in pairs for entry in timing.times(*pair, times[0])]
-    return [*made, timing.last(times[-1], duration, times[-1] - times[-2], times[0])]
+    return list(timing.schedule((time, duration) for time in times))
 
 
 @pytest.fixture(params=SOURCES)
@@ -92,3 +90,15 @@ def test_rates_are_multiplied_or_kept():
 def test_a_factor_below_two_is_refused(factor):
     with pytest.raises(ValueError, match=f"factor is {factor}; give 2, 4, 8"):
         Timing(factor)
+
+
+def test_the_schedule_of_a_stream_reads_only_what_it_needs():
+    moments = count()
+    entries = Timing(4).schedule((F(i, 25), None) for i in moments)
+    assert [next(entries)[0] for _ in range(9)] == [F(i, 100) for i in range(9)]
+    assert next(moments) == 4
+
+
+def test_one_frame_has_no_schedule():
+    with pytest.raises(ValueError, match="one source frame is given; two are needed"):
+        schedule(Timing(2), [F(0)], None)

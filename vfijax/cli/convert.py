@@ -28,17 +28,27 @@ class Args:
     """The directory to write."""
 
     taps: int | None = None
-    """Side of the tap grid, where the network exists with several (cdfi_fp1x1: 5 or 11)."""
+    """Side of the tap grid, where the network exists with several (cdfi_fp1x1: 5, 11; dsepconv: 1, 3, 5)."""
 
     dilation: int | None = None
     """Distance of neighbouring taps in pixels, if not the model's own."""
 
-    rounding: Literal["trunc", "floor"] = "trunc"
-    """How offsets are split; the published weights were trained with trunc."""
+    rounding: Literal["trunc", "floor"] | None = None
+    """How AdaCoF and CDFI split offsets, if not by trunc, with which the published weights were trained."""
+
+    masks: bool | None = None
+    """Whether a dsepconv has masks, if not the model's own."""
+
+    grid: Literal["reference", "centred"] | None = None
+    """Where the taps of dsepconv and edsc stand, if not as in the published code."""
+
+    padding: Literal["improved", "paper"] | None = None
+    """How sepconv pads its frames, if not the model's own."""
 
 
 def run(args: Args) -> None:
-    fields = {"taps": args.taps, "dilation": args.dilation, "rounding": args.rounding}
+    names = ("taps", "dilation", "rounding", "masks", "grid", "padding")
+    fields = {name: getattr(args, name) for name in names}
     changes: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
     params = from_torch(args.name, args.source, **changes)
     save(args.target, params, converted_from=args.source.name)

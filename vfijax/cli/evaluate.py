@@ -14,13 +14,15 @@ from vfijax.media import Triplet, write_image
 from vfijax.media.plot import line_chart
 from vfijax.media.progress import progress
 from vfijax.params import ModelParams
-from vfijax.perceptual import BACKBONES, Lpips, load_lpips, way_to_get
+from vfijax.perceptual import Lpips, load_lpips
 from vfijax.scoring import (
     SET_SIZES,
     Report,
     Row,
     environment,
+    find_groups,
     find_set,
+    sample,
     score_triplets,
     score_video,
     write_json,
@@ -33,6 +35,7 @@ HEADINGS = {  # in the order of the protocols
     "ssim": "SSIM",
     "ssim_gaussian": "SSIM 11x11",
     "rmse": "RMSE",
+    "rmse_255": "RMSE of 255",
     "mean_absolute_error": "MAE",
     "lpips": "LPIPS",  # Protocol.lpips says which
 }
@@ -53,6 +56,18 @@ class Args:
     """Folders of triplets: Vimeo-90K (its test list), Middlebury, UCF101, or any with three images in
     each folder. NAME labels the scores; middlebury, ucf101 and vimeo are checked for completeness."""
 
+    sequences: bool = False
+    """The folders of --data hold whole sequences, of which frames 0 1 2, 3 4 5, ... are triplets (DAVIS)."""
+
+    sample: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """Score on up to N triplets of each set, chosen by Python's random.Random(--seed); 0 takes all."""
+
+    seed: int = 42
+    """Of --sample."""
+
+    crop: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 0
+    """Cut squares of this side from the middle of the frames of --data first; 0 takes whole frames."""
+
     video: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """A video, or a folder of images, to score on its own frames."""
 
@@ -63,9 +78,13 @@ class Args:
     """With --video: predict one frame after every N-th; 2 drops every second frame, 30 takes the triplets
     0 1 2, 30 31 32, ..."""
 
-    protocol: Literal["published", "upstream", "target-max"] = "published"
+    protocol: Literal[
+        "published", "upstream", "target-max", "target-max-8bit", "sepconv", "sepconv-report"
+    ] = "published"
     """published rounds to 8 bits first (CDFI); upstream takes PSNR of the raw output (AdaCoF); target-max
-    too, with the maximum of the true frame as peak, and SSIM in an 11x11 window (SepConv replication)."""
+    too, with the maximum of the true frame as peak, and SSIM in an 11x11 window, and target-max-8bit does
+    so after truncation to 8 bits (SepConv replication); sepconv truncates to 8 bits (SepConv, EDSC);
+    sepconv-report has RMSE in 8-bit units. docs/evaluation.md says which document is scored how."""
 
     lpips: Literal["squeeze", "alex", "vgg"] | None = None
     """Adds LPIPS, version 0.1, with this network; lower is better. Needs --lpips-backbone."""
@@ -137,6 +156,7 @@ def _check(args: Args) -> dict[str, tuple[Path, list[Triplet]]]:
         raise ValueError("--compare shows one model on a video; give it with --video and a single --model")
     if args.every != 2 and args.video is None:
         raise ValueError(f"--every {args.every} belongs to --video FILE; give that too")
+    _check_choice(args)
     if args.worst < 0 or (args.worst and (args.out is None or not args.data)):
         raise ValueError(
             f"--worst {args.worst}: give a positive number, with --data to choose from and --out DIR"
@@ -150,8 +170,21 @@ def _check(args: Args) -> dict[str, tuple[Path, list[Triplet]]]:
             raise ValueError(f"--data {entry}: give NAME=DIR, such as middlebury=data/middlebury")
         if name in sets:
             raise ValueError(f"--data {entry}: the name {name} is given twice; names must differ")
-        sets[name] = Path(directory), find_set(directory)
+        found = find_groups(directory) if args.sequences else find_set(directory)
+        sets[name] = Path(directory), sample(found, args.sample, args.seed) if args.sample else found
     return sets
+
+
+def _check_choice(args: Args) -> None:
+    """The options that say what of --data is scored."""
+    for option in ("sample", "crop"):
+        if getattr(args, option) < 0:
+            raise ValueError(f"--{option} {getattr(args, option)}: give a positive number, or 0 to take all")
+    given = [name for name in ("sequences", "sample", "crop") if getattr(args, name)]
+    if given and not args.data:
+        raise ValueError(f"--{given[0]} says what is taken of --data NAME=DIR; give that too")
+    if args.seed != Args().seed and not args.sample:
+        raise ValueError(f"--seed {args.seed} belongs to --sample N; give that too")
 
 
 def _lpips(args: Args) -> Lpips | None:
@@ -161,9 +194,6 @@ def _lpips(args: Args) -> Lpips | None:
             if getattr(args, f"lpips_{option}") != getattr(Args(), f"lpips_{option}"):
                 raise ValueError(f"--lpips-{option} belongs to --lpips NET; give that too")
         return None
-    if args.lpips_backbone is None:
-        way = way_to_get(BACKBONES[args.lpips].network)
-        raise ValueError(f"--lpips {args.lpips} needs --lpips-backbone FILE: give {way}")
     return load_lpips(args.lpips, args.lpips_backbone, args.lpips_heads, args.lpips_range)
 
 
@@ -172,17 +202,24 @@ def _score_set(
 ) -> None:
     with progress(f"{name}, {model}") as show:
         report = score_triplets(
-            params, triplets, protocol=session.args.protocol, lpips=session.lpips, progress=show
+            params,
+            triplets,
+            protocol=session.args.protocol,
+            lpips=session.lpips,
+            crop=session.args.crop,
+            progress=show,
         )
     expected = SET_SIZES.get(name, len(triplets))
     if len(triplets) != expected:
         note = f"{name} has {len(triplets)} triplets, published means are over {expected}: not comparable"
         print(f"vfijax: note: {note}", file=sys.stderr)
-    session.add(name, directory, model, report, comparable=len(triplets) == expected)
+    taken = {option: getattr(session.args, option) for option in ("sequences", "sample", "seed", "crop")}
+    whole = len(triplets) == expected and not session.args.crop
+    session.add(name, directory, model, report, comparable=whole, taken=taken)
     session.console.print(_rows(f"{name}, {model}", report))
     if session.folder is not None and session.args.worst:
         folder = session.folder / "worst" / _file_name(name, model)
-        write_worst(folder, params, triplets, report, session.args.worst)
+        write_worst(folder, params, triplets, report, session.args.worst, crop=session.args.crop)
         print(f"worst frames in {folder}")
 
 

@@ -54,24 +54,31 @@ def run(args: Args) -> None:
             params,
             factor=args.factor,
             slowmo=args.slowmo,
-            fps=None if args.fps is None else _rate(args.fps),
+            fps=rate(args.fps),
             crf=args.crf,
             audio=args.audio,
             progress=show,
         )
-    print(_describe(summary))
+    print(describe(summary))
 
 
-def _rate(text: str) -> Fraction:
+def rate(text: str | None) -> Fraction | None:
+    """What --fps means."""
     try:
-        return Fraction(text)
+        return None if text is None else Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise ValueError(f"--fps {text}: give a number such as 25, 23.976 or 24000/1001") from None
 
 
-def _describe(summary: Summary) -> str:
+def describe(summary: Summary) -> str:
+    """The one line that a command on a video ends with."""
+    notes = [summary.audio]
+    if summary.cuts:
+        notes.append(f"scene cuts at source frames {', '.join(map(str, summary.cuts))}")
+    if summary.dropped:
+        notes.append(f"the last {summary.dropped} source frames dropped, as published windows do")
     return (
         f"{summary.target}: {summary.frames} frames from {summary.source_frames}, "
-        f"{float(summary.rate):.6g} frames/s, {float(summary.duration):.2f} s; {summary.audio}; "
+        f"{float(summary.rate):.6g} frames/s, {float(summary.duration):.2f} s; {'; '.join(notes)}; "
         f"took {summary.elapsed:.1f} s"
     )

@@ -3,7 +3,7 @@
 import difflib
 from pathlib import Path
 
-from vfijax.checkpoint import load
+from vfijax.checkpoint import load, moved_aside
 from vfijax.models import MODELS, create
 from vfijax.params import ModelParams
 
@@ -27,7 +27,7 @@ def resolve(model: str | None) -> ModelParams:
         raise ValueError(
             f"--model is missing: {_WAY}; `--model blend` averages the frames beside and needs no checkpoint"
         )
-    if Path(model).exists():
+    if Path(model).exists() or moved_aside(model):
         return load(model)
     if model in SHIPPED:
         return load(SHIPPED[model])

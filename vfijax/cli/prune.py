@@ -10,11 +10,12 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from vfijax.channels import ChannelGraph
+from vfijax.channels import ChannelGraph, Widths
 from vfijax.checkpoint import load, save
 from vfijax.media import write_image
 from vfijax.media.images import IMAGE_SUFFIXES
-from vfijax.prune import density, shrink, summary, widths
+from vfijax.params import ModelParams
+from vfijax.prune import DensityReport, density, shrink, summary, widths
 from vfijax.prune.shrink import graph_of
 
 
@@ -87,9 +88,40 @@ class Args:
 
 def run(args: Args) -> None:
     size = _check(args)
-    params = load(args.checkpoint)
-    graph = graph_of(params.config)
-    table = widths(
+    params, console = load(args.checkpoint), Console()
+    if args.out is not None:
+        table = _table(args, params, size)  # what cannot be done is said before all else
+        _tell_densities(args, density(params, *size), console)
+    else:
+        _tell_densities(args, density(params, *size), console)
+        try:
+            graph_of(params.config)
+        except ValueError as error:  # densities need no graph
+            print(f"no widths: {error}")
+            return
+        table = _table(args, params, size)
+    console.print(_widths_table(graph_of(params.config), table))
+    small = shrink(params, table, args.init, args.seed)
+    console.print(summary(params, small, *size, measure=args.measure).table())
+    if args.out is None:
+        return
+    save(args.out, small, **_notes(args))
+    print(f"written to {args.out}; try it with")
+    print(f"  vfijax interpolate IN.mp4 OUT.mp4 --model {args.out}")
+
+
+def _tell_densities(args: Args, report: DensityReport, console: Console) -> None:
+    console.print(report.table())
+    if args.csv is not None:
+        report.write_csv(args.csv)
+        print(f"densities in {args.csv}")
+    if args.picture is not None:
+        write_image(args.picture, report.picture())
+        print(f"picture in {args.picture}")
+
+
+def _table(args: Args, params: ModelParams, size: tuple[int, int]) -> Widths:
+    return widths(
         params,
         args.rule if args.widths is None else args.widths,
         policy=args.policy,
@@ -101,23 +133,6 @@ def run(args: Args) -> None:
         multiply_adds=None if args.multiply_adds is None else int(args.multiply_adds),
         size=size,
     )
-    console = Console()
-    report = density(params, *size)
-    console.print(report.table())
-    if args.csv is not None:
-        report.write_csv(args.csv)
-        print(f"densities in {args.csv}")
-    if args.picture is not None:
-        write_image(args.picture, report.picture())
-        print(f"picture in {args.picture}")
-    console.print(_widths_table(graph, table))
-    small = shrink(params, table, args.init, args.seed)
-    console.print(summary(params, small, *size, measure=args.measure).table())
-    if args.out is None or args.report_only:
-        return
-    save(args.out, small, **_notes(args))
-    print(f"written to {args.out}; try it with")
-    print(f"  vfijax interpolate IN.mp4 OUT.mp4 --model {args.out}")
 
 
 def _check(args: Args) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import numpy as np
 
 from vfijax import torch_file
 from vfijax.convert.arrays import from_official, official_shape
-from vfijax.convert.names import NAMES
+from vfijax.convert.names import NAMES, OLDER
 from vfijax.models import MODELS, ModelConfig, config_for, shapes
 from vfijax.params import ModelParams
 
@@ -18,8 +18,19 @@ __all__ = ["CONVERTIBLE", "from_torch", "official_shapes"]
 
 CONVERTIBLE = tuple(name for name, config in MODELS.items() if config.architecture in NAMES)
 
+T = TypeVar("T")
+
+# architecture: changes of its configs under which weights were published, besides none
+_GRIDS: tuple[dict[str, Any], ...] = ({"taps": 5, "dilation": 1}, {"taps": 11, "dilation": 2})
+_VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
+    "adacof": _GRIDS,
+    "cdfi": _GRIDS,
+    "dsepconv": tuple({"taps": taps, "masks": masks} for taps in (1, 3, 5, 7) for masks in (True, False)),
+}
+
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # entries under which files nest the weights
 _PREFIXES = ("module.", "model.")  # left by parallel and by wrapping modules
+_COUNTER = ".num_batches_tracked"  # of a batch normalisation; has no part in its result
 _LISTED = 20  # entries per kind in an error
 
 
@@ -29,8 +40,8 @@ def from_torch(name: str, source: str | os.PathLike[str] | Mapping[str, Any], **
     Args:
       name: the entry of `MODELS` that the weights belong to.
       source: the path of a `.pth` file (read with weights-only loading; needs the `convert` extra), or
-        a mapping of official names to NumPy arrays in PyTorch layout. A nested `state_dict` and the
-        prefixes `module.` and `model.` are seen through.
+        a mapping of official names to NumPy arrays in PyTorch layout. A nested `state_dict`, the
+        prefixes `module.` and `model.`, and SepConv's older names (`module` for `net`) are seen through.
       **changes: fields of the config, such as `taps`. `rounding` is "trunc" unless given, because the
         published networks were trained with it.
 
@@ -42,6 +53,7 @@ def from_torch(name: str, source: str | os.PathLike[str] | Mapping[str, Any], **
     config = _published_config(name, changes)
     weights = source if isinstance(source, Mapping) else torch_file.read(source, "convert")
     weights = {key: np.asarray(value) for key, value in _unwrap(weights).items()}
+    weights = _renamed(weights, config.architecture)
     found = {key: value.shape for key, value in weights.items()}
     problems = _problems(official_shapes(config), found)
     if problems:
@@ -86,7 +98,13 @@ def _unwrap(weights: Mapping[str, Any]) -> dict[str, Any]:
     for prefix in _PREFIXES:
         if weights and all(key.startswith(prefix) for key in weights):
             return _unwrap({key.removeprefix(prefix): value for key, value in weights.items()})
-    return dict(weights)
+    return {key: value for key, value in weights.items() if not key.endswith(_COUNTER)}
+
+
+def _renamed(entries: Mapping[str, T], architecture: str) -> dict[str, T]:
+    """Entries of an older file by the names of the present one."""
+    old, new = OLDER.get(architecture, ("", ""))
+    return {new + key.removeprefix(old) if key.startswith(old) else key: v for key, v in entries.items()}
 
 
 def _problems(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> list[str]:
@@ -105,11 +123,12 @@ def _listed(keys: list[str]) -> str:
 
 def _better(name: str, found: dict[str, tuple[int, ...]]) -> str:
     """A sentence that says which model the weights would fit."""
-    grids: tuple[dict[str, int], ...] = ({}, {"taps": 5, "dilation": 1}, {"taps": 11, "dilation": 2})
-    for changes in grids:
-        for other in CONVERTIBLE:
-            if official_shapes(config_for(other, **changes)) == found:
-                settings = "".join(f", {key}={value}" for key, value in changes.items())
-                return f"They are the weights of {other}{settings}"
+    plain: list[tuple[str, dict[str, Any]]] = [(other, {}) for other in CONVERTIBLE]
+    others = [(o, changes) for o, _ in plain for changes in _VARIANTS.get(MODELS[o].architecture, ())]
+    for other, changes in plain + others:
+        config = config_for(other, **changes)
+        if official_shapes(config) == _renamed(found, config.architecture):
+            settings = "".join(f", {key}={value}" for key, value in changes.items())
+            return f"They are the weights of {other}{settings}"
     wanted = len(official_shapes(config_for(name)))
     return f"No model fits; {name} has {wanted} entries, these are {len(found)}"

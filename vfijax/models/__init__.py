@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vfijax.channels import Widths
-from vfijax.models import adacof, cdfi
+from vfijax.models import adacof, adaconv, cdfi, dsepconv, edsc, sepconv, zooming
 from vfijax.models.base import ModelConfig, forward
 from vfijax.models.blend import BlendConfig
 from vfijax.params import ModelParams
@@ -20,12 +20,24 @@ __all__ = ["ARCHITECTURES", "MODELS", "ModelConfig", "config_for", "create", "fo
 ARCHITECTURES: dict[str, type[ModelConfig]] = {
     "adacof": adacof.AdaCoFConfig,
     "cdfi": cdfi.CDFIConfig,
+    "sepconv": sepconv.SepConvConfig,
+    "sepconv_kth": sepconv.ReplicationConfig,
+    "adaconv": adaconv.AdaConvConfig,
+    "dsepconv": dsepconv.DSepConvConfig,
+    "edsc": edsc.EDSCConfig,
+    "edsc_m": edsc.TimedEDSCConfig,
+    "zooming_slowmo": zooming.ZoomingConfig,
     "blend": BlendConfig,
 }
 
 MODELS: dict[str, ModelConfig] = {
     **adacof.CONFIGS,
     **cdfi.CONFIGS,
+    **sepconv.CONFIGS,
+    **adaconv.CONFIGS,
+    **dsepconv.CONFIGS,
+    **edsc.CONFIGS,
+    **zooming.CONFIGS,
     "blend": BlendConfig("blend"),
 }
 
@@ -43,11 +55,14 @@ def narrow(name: str, width: int = 4, **changes: Any) -> ModelConfig:
     """The config of `MODELS[name]` with `width` channels wherever the task leaves the choice.
 
     For tests and trials: the graph and its code are those of the full network, at a hundredth of the
-    cost. `create(narrow(name), key)` makes its parameters.
+    cost. `create(narrow(name), key)` makes its parameters. Spaces that are split into groups are as wide
+    as the next multiple of their number.
     """
     config = config_for(name, **changes)
     if hasattr(config, "widths"):
-        config = config.replace(widths=Widths.of(dict.fromkeys(config.widths, width)))
+        graph = config.graph()
+        blocks = {space: graph.block_count(space) for space in config.widths}
+        config = config.replace(widths=Widths.of({s: -(-width // n) * n for s, n in blocks.items()}))
     return config
 
 
@@ -62,10 +77,10 @@ def shapes(config: ModelConfig) -> Any:
 def create(name: str | ModelConfig, key: jax.Array | int, **changes: Any) -> ModelParams:
     """A freshly initialised model.
 
-    Convolution weights and biases are uniform within 1/sqrt(fan_in), PReLU slopes are 0.25 (the
-    framework defaults that the published networks were trained from). Each leaf is drawn from its
-    own generator, seeded by `key` and the leaf's path: the same key gives the same parameters on
-    every device, and a leaf does not depend on the other leaves.
+    Convolution weights and biases are uniform within 1/sqrt(fan_in), PReLU slopes are 0.25, normalisations
+    change nothing (the framework defaults that the published networks were trained from). Each leaf is
+    drawn from its own generator, seeded by `key` and the leaf's path: the same key gives the same
+    parameters on every device, and a leaf does not depend on the other leaves.
 
     Args:
       name: an entry of `MODELS`, or a config derived from one.
@@ -77,15 +92,20 @@ def create(name: str | ModelConfig, key: jax.Array | int, **changes: Any) -> Mod
     return ModelParams(_draw(shapes(config), seed, ()), config)
 
 
+# Leaves that are not drawn; the bias of a normalisation (which has a scale) is zero as well.
+_CONSTANT = {"slope": 0.25, "scale": 1.0, "mean": 0.0, "variance": 1.0}
+
+
 def _draw(tree: Any, seed: list[int], path: tuple[str, ...]) -> Any:
     fan_in = np.prod(tree["kernel"].shape[:-1]) if "kernel" in tree else 1
+    constant = {**_CONSTANT, "bias": 0.0} if "scale" in tree else _CONSTANT
     drawn = {}
     for name, leaf in tree.items():
         here = (*path, name)
         if isinstance(leaf, dict):
             drawn[name] = _draw(leaf, seed, here)
-        elif name == "slope":
-            drawn[name] = jnp.full(leaf.shape, 0.25, leaf.dtype)
+        elif name in constant:
+            drawn[name] = jnp.full(leaf.shape, constant[name], leaf.dtype)
         else:
             rng = np.random.default_rng([*seed, zlib.crc32("/".join(here).encode())])
             bound = 1 / np.sqrt(fan_in)

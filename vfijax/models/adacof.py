@@ -11,14 +11,32 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
+import numpy as np
 
 from vfijax.channels import NO_WIDTHS, ChannelGraph, Widths
 from vfijax.models.base import ModelConfig
-from vfijax.models.unet import TAP_HEADS, UNet, near_copy, unet_edges, unet_widths
+from vfijax.models.unet import (
+    FULL_DECODER,
+    FULL_ENCODER,
+    MEAN,
+    Head,
+    Start,
+    UNet,
+    near_copy,
+    tap_major,
+    unet_edges,
+    unet_widths,
+)
 from vfijax.ops.adacof import Taps, adacof
 from vfijax.ops.bilinear import Rounding
 
-HEADS = (*TAP_HEADS, "occlusion")
+TAP_HEADS = tuple(
+    Head(f"{field}{side}", "taps", "softmax" if field == "weight" else "none")
+    for side in (1, 2)
+    for field in ("weight", "offset_y", "offset_x")
+)
+OCCLUSION = Head("occlusion", "mask", "sigmoid")
+HEADS = (*TAP_HEADS, OCCLUSION)
 
 
 @dataclass(frozen=True)
@@ -50,7 +68,7 @@ class AdaCoFConfig(ModelConfig):
 
     def near_blend(self, tree: Any) -> Any:
         """Nearly all weight on the centre taps, small offsets, an occlusion mask of about a half."""
-        return {**tree, "unet": near_copy(tree["unet"], self.taps, {"occlusion": 0.0})}
+        return {**tree, "unet": near_copy(tree["unet"], tap_starts(self.taps))}
 
 
 class AdaCoF(nn.Module):
@@ -61,7 +79,8 @@ class AdaCoF(nn.Module):
 
     @nn.compact
     def __call__(self, f0: jax.Array, f1: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
-        _, heads = UNet(Widths.of(self.config.graph().widths), HEADS, name="unet")(f0, f1)
+        widths = Widths.of(self.config.graph().widths)
+        _, heads = UNet(widths, HEADS, mean=MEAN, name="unet")(f0, f1)
         taps = (tap_fields(heads, 1), tap_fields(heads, 2))
         warped = tuple(
             adacof(
@@ -80,14 +99,20 @@ class AdaCoF(nn.Module):
 
 def tap_fields(heads: dict[str, jax.Array], side: int) -> Taps:
     """The fields of the first (1) or second (2) frame out of the heads of the U-Net."""
-    return Taps(heads[f"weight{side}"], heads[f"offset_y{side}"], heads[f"offset_x{side}"])
+    return Taps(*(tap_major(heads[f"{field}{side}"]) for field in ("weight", "offset_y", "offset_x")))
+
+
+def tap_starts(taps: int) -> dict[str, Start]:
+    """Seven eighths of the weight on the centre of a grid with `taps` on a side."""
+    count = taps * taps
+    centre = np.zeros(count, np.float32)
+    centre[count // 2] = np.log(7 * count)
+    return {head.name: Start(centre) for head in TAP_HEADS if head.activation == "softmax"}
 
 
 def _full_widths(taps: int) -> Widths:
-    encoder = [(w, w, w) for w in (32, 64, 128, 256, 512)]
-    decoder = [(w, w, w) for w in (512, 256, 128, 64)]
-    heads = {head: (64, 64, taps * taps) for head in TAP_HEADS}
-    return unet_widths(encoder, decoder, heads | {"occlusion": (64, 64, 64)})
+    heads = {head.name: (64, 64, taps * taps) for head in TAP_HEADS}
+    return unet_widths(FULL_ENCODER, FULL_DECODER, heads | {"occlusion": (64, 64, 64)})
 
 
 # The widths of the official compressed files; the same for 25 and 121 taps.

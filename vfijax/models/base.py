@@ -2,15 +2,47 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from vfijax.channels import ChannelGraph
-from vfijax.layers import pad_to_multiple
+from vfijax.layers import PadMode, pad_edges, pad_to_multiple
 from vfijax.params import ModelParams
+
+Colours = Literal["RGB", "BGR"]
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a frame is made ready for a network, and cut out of its output.
+
+    Attributes:
+      multiple: both sides are raised to a multiple of it, at the bottom and on the right.
+      mode: by "reflect" (the edge pixel is not repeated) or "edge" (it is replicated).
+      border: so many pixels are replicated on all four sides before that.
+      colours: the order that the network was trained with; users give and get RGB.
+    """
+
+    multiple: int
+    mode: PadMode = "reflect"
+    border: int = 0
+    colours: Colours = "RGB"
+
+    def prepare(self, frame: jax.Array) -> jax.Array:
+        """[B, H, W, 3] to the frame that the module receives."""
+        return pad_to_multiple(pad_edges(self.reorder(frame), self.border), self.multiple, self.mode)
+
+    def restore(self, frame: jax.Array, height: int, width: int, scale: int = 1) -> jax.Array:
+        """The part of the module's output that belongs to a frame of `height` x `width`."""
+        top, bottom, right = (scale * n for n in (self.border, self.border + height, self.border + width))
+        return self.reorder(frame[:, top:bottom, top:right])
+
+    def reorder(self, frame: jax.Array) -> jax.Array:
+        """RGB to the order of the network and back, which is the same."""
+        return frame[..., ::-1] if self.colours == "BGR" else frame
 
 
 @dataclass(frozen=True)
@@ -21,6 +53,7 @@ class ModelConfig:
       name: the entry of `MODELS` that the config was derived from.
       stride: sides of the frames that the module receives are multiples of it.
       scale: output size divided by input size.
+      any_time: the module takes `t`, the time of the wanted frame; the others know the middle only.
     """
 
     name: str
@@ -28,6 +61,12 @@ class ModelConfig:
     architecture: ClassVar[str]
     stride: ClassVar[int] = 1
     scale: ClassVar[int] = 1
+    any_time: ClassVar[bool] = False
+
+    @property
+    def framing(self) -> Framing:
+        """Padding and colours; by reflection up to the stride, in RGB, where a config says nothing else."""
+        return Framing(self.stride)
 
     def module(self, implementation: str = "auto", reference_grads: bool = False) -> nn.Module:
         """The Flax module; `apply({"params": tree}, f0, f1)` gives `(frame, aux)`.
@@ -58,31 +97,44 @@ def forward(
     f0: jax.Array,
     f1: jax.Array,
     *,
+    t: float | jax.Array | None = None,
     implementation: str = "auto",
     reference_grads: bool = False,
     precision: str = "float32",
 ) -> tuple[jax.Array, dict[str, Any]]:
-    """Runs the network on two frames: pad to its stride, apply, crop.
+    """Runs the network on two frames: pad as its config says (`Framing`), apply, crop.
 
-    Padding is by reflection, at the bottom and on the right (CDFI code; a multiple of the stride is
-    left alone). Differentiable in `params` and in the frames.
+    Differentiable in `params`, in the frames and in `t`.
 
     Args:
       params: the model.
       f0, f1: [B, H, W, 3] float frames in [0, 1], RGB, H and W at least 2.
+      t: time of the wanted frame, 0 at `f0` and 1 at `f1`, a number or [B]; the middle if not given. Only
+        for models with `any_time`; `vfijax.interpolate` reaches other times with every model.
       implementation: of the sampling op, see `vfijax.ops.dispatch`.
       reference_grads: reproduce the gradients of the published training instead of exact ones.
       precision: "float32", or "bfloat16" for the convolutions; sampling stays float32.
 
     Returns:
-      The middle frame [B, H, W, 3], float32, not clipped, and `aux`, a dict of intermediate results
-      at the padded size: `offsets` (a tuple of `Taps` per frame), `masks` (name to [B, H, W, 1]) and
-      `warped` (a tuple of frames). Models without one of them give an empty tuple or dict.
+      The frame [B, H, W, 3], float32, not clipped, and `aux`, a dict of intermediate results at the
+      padded size: `offsets` (a tuple of `Taps` per frame), `masks` (name to [B, H, W, 1]) and `warped`
+      (what is made from each frame, a tuple of images in RGB). Models without one of them give an empty
+      tuple or dict.
+
+    Raises:
+      ValueError: `t` for a model that knows the middle only.
     """
-    height, width = f0.shape[1:3]
-    f0, f1 = (pad_to_multiple(jnp.asarray(f, jnp.float32), params.config.stride) for f in (f0, f1))
-    module = params.config.module(implementation, reference_grads)
+    config = params.config
+    if t is not None and not config.any_time:
+        raise ValueError(
+            f"forward: {config.name} knows the middle frame only; leave t out, or use vfijax.interpolate, "
+            "which reaches other times by halving the interval"
+        )
+    framing, (height, width) = config.framing, f0.shape[1:3]
+    f0, f1 = (framing.prepare(jnp.asarray(f, jnp.float32)) for f in (f0, f1))
+    times = () if t is None else (jnp.asarray(t, jnp.float32),)
+    module = config.module(implementation, reference_grads)
     tree = jax.tree.map(lambda leaf: leaf.astype(precision), params.tree)  # a layer computes in its dtype
-    frame, aux = module.apply({"params": tree}, f0, f1)
-    scale = params.config.scale
-    return frame[:, : height * scale, : width * scale], aux
+    frame, aux = module.apply({"params": tree}, f0, f1, *times)
+    warped = tuple(framing.reorder(image) for image in aux["warped"])
+    return framing.restore(frame, height, width, config.scale), {**aux, "warped": warped}

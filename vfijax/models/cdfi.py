@@ -21,22 +21,15 @@ import numpy as np
 
 from vfijax.channels import NO_WIDTHS, ChannelGraph, Edge, Widths
 from vfijax.layers import Conv, pad_edges, resize
-from vfijax.models.adacof import COMPRESSED, tap_fields
+from vfijax.models.adacof import COMPRESSED, OCCLUSION, TAP_HEADS, tap_fields, tap_starts
 from vfijax.models.base import ModelConfig
 from vfijax.models.gridnet import GridNet, gridnet_edges, gridnet_widths
-from vfijax.models.unet import (
-    LEVELS,
-    MASK_HEADS,
-    TAP_HEADS,
-    UNet,
-    near_copy,
-    unet_edges,
-    unet_widths,
-)
+from vfijax.models.unet import LEVELS, MEAN, Head, Start, UNet, near_copy, unet_edges, unet_widths
 from vfijax.ops.adacof import Taps, adacof
 from vfijax.ops.bilinear import Rounding
 
 Features = Literal["filtered", "whole"]
+MASK_HEADS = (OCCLUSION, Head("blend", "mask", "sigmoid"))
 
 
 @dataclass(frozen=True)
@@ -62,7 +55,7 @@ class CDFIConfig(ModelConfig):
     stride: ClassVar[int] = 32
 
     @property
-    def heads(self) -> tuple[str, ...]:
+    def heads(self) -> tuple[Head, ...]:
         return (*TAP_HEADS, *MASK_HEADS) if self.path_selection else TAP_HEADS
 
     def module(self, implementation: str = "auto", reference_grads: bool = False) -> nn.Module:
@@ -84,8 +77,8 @@ class CDFIConfig(ModelConfig):
 
         Without path selection the frame is synthesised, and begins as noise all the same.
         """
-        masks = {"occlusion": 0.0, "blend": -4.0} if self.path_selection else {}
-        return {**tree, "unet": near_copy(tree["unet"], self.taps, masks)}
+        starts = {**tap_starts(self.taps), "blend": Start(-4.0)}
+        return {**tree, "unet": near_copy(tree["unet"], starts)}
 
 
 class CDFI(nn.Module):
@@ -103,7 +96,7 @@ class CDFI(nn.Module):
     def __call__(self, f0: jax.Array, f1: jax.Array) -> tuple[jax.Array, dict[str, Any]]:
         config = self.config
         widths = Widths.of(config.graph().widths)
-        levels, heads = UNet(widths, config.heads, name="unet")(f0, f1)
+        levels, heads = UNet(widths, config.heads, mean=MEAN, name="unet")(f0, f1)
         taps = (tap_fields(heads, 1), tap_fields(heads, 2))
         pad = (config.taps - 1) * config.dilation // 2
         frames = [pad_edges(f, pad) for f in (f0, f1)]
@@ -124,7 +117,7 @@ class CDFI(nn.Module):
         aux: dict[str, Any] = {"offsets": taps, "masks": {}, "warped": warped}
         if not config.path_selection:
             return synthesised, aux
-        aux["masks"] = {name: heads[name] for name in MASK_HEADS}
+        aux["masks"] = {head.name: heads[head.name] for head in MASK_HEADS}
         occlusion, blend = heads["occlusion"], heads["blend"]
         direct = occlusion * warped[0] + (1 - occlusion) * warped[1]
         return blend * synthesised + (1 - blend) * direct, aux
@@ -175,13 +168,14 @@ class Filters(nn.Module):
 _UNET = unet_widths(
     encoder=[(24, 24, 24), (48, 48, 52), (99, 97, 95), (156, 142, 159), (92, 72, 121)],
     decoder=[(99, 69, 36), (74, 83, 81), (83, 88, 72), (45, 45, 45)],
-    heads={head: (52, 49, 21) for head in TAP_HEADS} | {head: (52, 52, 48) for head in MASK_HEADS},
+    heads={head.name: (52, 49, 21) for head in TAP_HEADS} | {head.name: (52, 52, 48) for head in MASK_HEADS},
 )
 _FEATURES = Widths.of({f"feature{i}": 4 * i for i in LEVELS})
 
 
 def _table(unet: Widths, *others: Widths, masks: bool = True) -> Widths:
-    kept = {k: w for k, w in unet.items() if masks or not k.startswith(MASK_HEADS)}
+    left_out = () if masks else tuple(head.name for head in MASK_HEADS)
+    kept = {k: w for k, w in unet.items() if not k.startswith(left_out)}
     return Widths.of({**kept, **{k: w for other in others for k, w in other.items()}})
 
 

@@ -1,15 +1,19 @@
-"""The kernel-estimation U-Net of AdaCoF and CDFI (AdaCoF, section 3; CDFI, section 3.2).
+"""The U-Net that estimates per-pixel kernels (SepConv, section 3; AdaCoF, section 3; CDFI, section 3.2).
 
 Five encoder levels of three convolutions with 2x2 mean pooling between them; a decoder that doubles
 the size and adds the encoder level of that size; at half resolution several heads, each of which
 ends at full resolution. Every convolution is 3x3 with zero padding and bias, and is followed by a
-ReLU except for the last one of a head. The widths come from a table, so that the compressed
-networks are this code with other numbers.
+ReLU except for the last one of a head.
+
+AdaCoF, CDFI, SepConv, DSepConv and EDSC are this network. They differ in their heads (`Head`), in the
+widths, which come from a table, in whether the mean colour is subtracted first, and, in EDSC, in the
+kind of convolution between the first one and the heads.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -17,18 +21,36 @@ import jax.numpy as jnp
 import numpy as np
 
 from vfijax.channels import Edge, Widths
-from vfijax.layers import Conv, mean_pool, side_by_side, upsample
+from vfijax.layers import Conv, HetConv, mean_pool, side_by_side, upsample
 
 LEVELS = (1, 2, 3, 4, 5)
 DECODER = (5, 4, 3, 2)
-MEAN = (0.4631, 0.4352, 0.3990)  # of R, G, B in the training frames; subtracted, not scaled
+MEAN = (0.4631, 0.4352, 0.3990)  # of R, G, B in AdaCoF's training frames; subtracted, not scaled
 
-TAP_HEADS = ("weight1", "offset_y1", "offset_x1", "weight2", "offset_y2", "offset_x2")
-MASK_HEADS = ("occlusion", "blend")
+Trunk = Literal["plain", "heterogeneous"]
+# The convolutions that a HetConv of the trunk adds up, with their groups.
+BRANCHES = {"grouped": 4, "pointwise": 1, "pointwise_grouped": 4}
 
 
-def unet_edges(heads: Sequence[str]) -> tuple[Edge, ...]:
-    """The layers of the network with the given heads, by channel space.
+@dataclass(frozen=True)
+class Head:
+    """One output: three convolutions with ReLU at half resolution, doubling of the size, and one more.
+
+    Attributes:
+      name: of its layers, NAME_0 to NAME_3.
+      end: the channel space of the result.
+      activation: of the result; the softmax runs over the channels.
+      extra: the channel spaces that it reads besides the features, from arrays given to the network.
+    """
+
+    name: str
+    end: str
+    activation: Literal["none", "softmax", "sigmoid"] = "none"
+    extra: tuple[str, ...] = ()
+
+
+def unet_layers(heads: Sequence[Head]) -> dict[str, tuple[tuple[str, ...], str]]:
+    """Layer name to the channel spaces that it reads and the one that it writes.
 
     `level2` to `level5` are the sums of encoder and decoder: both sides write the same space.
     """
@@ -42,13 +64,30 @@ def unet_edges(heads: Sequence[str]) -> tuple[Edge, ...]:
         chains.append((f"deconv{level}", [source, *names]))
         chains.append((f"up{level}", [names[-1], f"level{level}"]))
     for head in heads:
-        end = "mask" if head in MASK_HEADS else "taps"
-        chains.append((head, ["level2", f"{head}_0", f"{head}_1", f"{head}_2", end]))
-    return tuple(
-        Edge(("unet", f"{block}_{i}"), (source,), target)
+        chains.append((head.name, ["level2", *(f"{head.name}_{i}" for i in range(3)), head.end]))
+    extra = {f"{head.name}_0": head.extra for head in heads}
+    return {
+        f"{block}_{i}": ((source, *extra.get(f"{block}_{i}", ())), target)
         for block, spaces in chains
         for i, (source, target) in enumerate(pairwise(spaces))
-    )
+    }
+
+
+def unet_edges(heads: Sequence[Head], trunk: Trunk = "plain") -> tuple[Edge, ...]:
+    """The layers of the network with the given heads, by channel space."""
+    edges: list[Edge] = []
+    for name, spaces in unet_layers(heads).items():
+        if _is_heterogeneous(name, heads, trunk):
+            edges += (Edge(("unet", name, branch), *spaces, groups=n) for branch, n in BRANCHES.items())
+        else:
+            edges.append(Edge(("unet", name), *spaces))
+    return tuple(edges)
+
+
+def _is_heterogeneous(layer: str, heads: Sequence[Head], trunk: Trunk) -> bool:
+    """The first layer and those of the heads are plain in every trunk."""
+    plain = {"conv1_0", *(f"{head.name}_{i}" for head in heads for i in range(4))}
+    return trunk == "heterogeneous" and layer not in plain
 
 
 def unet_widths(
@@ -73,62 +112,89 @@ def unet_widths(
     return Widths.of(table)
 
 
-def near_copy(tree: Any, taps: int, masks: Mapping[str, float]) -> Any:
-    """Changes a fresh network so that it starts close to copying the frames, and learns soon.
+# SepConv's own widths, which AdaCoF, DSepConv and EDSC took over.
+FULL_ENCODER = tuple((w, w, w) for w in (32, 64, 128, 256, 512))
+FULL_DECODER = tuple((w, w, w) for w in (512, 256, 128, 64))
+
+
+class Start(NamedTuple):
+    """Where the last layer of a head starts: its biases [out] or one for all, and a gain for its kernel."""
+
+    value: Any = 0.0
+    gain: float = 1.0
+
+
+def near_copy(tree: Any, starts: Mapping[str, Start]) -> Any:
+    """Changes a fresh network so that its heads start at given values, and learn soon.
 
     The plain start loses more than half of the signal in every layer, so that the heads see little but
     biases for thousands of steps. Here the hidden layers keep it (He et al., 2015: kernels uniform
-    within sqrt(6 / fan_in), no biases), and seven eighths of the weight lie on the centre taps.
+    within sqrt(6 / fan_in), no biases).
 
     Args:
       tree: parameters of the `UNet` as `create` draws them.
-      taps: side of the tap grid.
-      masks: the mask heads, each with the value before the sigmoid where it starts.
+      starts: head to start; `Start()` for those left out.
     """
-    count = taps * taps
-    centre = np.zeros(count, np.float32)
-    centre[count // 2] = np.log(7 * count)
-    starts: dict[str, Any] = {f"{head}_3": centre for head in TAP_HEADS if head.startswith("weight")}
-    starts |= {f"{head}_3": np.full(1, value) for head, value in masks.items()}
 
-    def changed(name: str, layer: Any) -> Any:
-        gain = 1.0 if name.endswith("_3") else np.sqrt(6)
-        bias = jnp.broadcast_to(jnp.asarray(starts.get(name, 0), layer["bias"].dtype), layer["bias"].shape)
+    def changed(layer: Any, gain: float, value: Any = 0.0) -> Any:
+        bias = jnp.broadcast_to(jnp.asarray(value, layer["bias"].dtype), layer["bias"].shape)
         return {"kernel": layer["kernel"] * gain, "bias": bias}
 
-    return {name: changed(name, layer) for name, layer in tree.items()}
+    def started(name: str, layer: Any) -> Any:
+        if "kernel" not in layer:  # a HetConv, whose branches add up
+            return {branch: changed(inner, np.sqrt(6 / len(layer))) for branch, inner in layer.items()}
+        if not name.endswith("_3"):
+            return changed(layer, np.sqrt(6))
+        start = starts.get(name.removesuffix("_3"), Start())
+        return changed(layer, start.gain, start.value)
+
+    return {name: started(name, layer) for name, layer in tree.items()}
 
 
 class UNet(nn.Module):
     """From a pair of frames to the outputs of its heads.
 
     Attributes:
-      widths: the width of every channel space, with `taps` and `mask`.
-      heads: names out of `TAP_HEADS` and `MASK_HEADS`.
+      widths: the width of every channel space, with those where the heads end.
+      heads: the outputs.
+      trunk: "heterogeneous" has a `HetConv` for every layer but the first one and those of the heads.
+      mean: three colours, subtracted from the frames; None leaves them as they are.
     """
 
     widths: Widths
-    heads: tuple[str, ...]
+    heads: tuple[Head, ...]
+    trunk: Trunk = "plain"
+    mean: tuple[float, float, float] | None = None
 
     @nn.compact
-    def __call__(self, f0: jax.Array, f1: jax.Array) -> tuple[list[jax.Array], dict[str, jax.Array]]:
-        """[B, H, W, 3] frames, H and W multiples of 32, to the five encoder levels and the heads.
+    def __call__(
+        self, f0: jax.Array, f1: jax.Array, extra: Mapping[str, jax.Array] | None = None
+    ) -> tuple[list[jax.Array], dict[str, jax.Array]]:
+        """The five encoder levels, and the heads by name.
 
-        Tap heads are [B, T, H, W], weights by softmax over the taps, offsets in pixels. Masks are
-        [B, H, W, 1] in (0, 1).
+        Args:
+          f0, f1: [B, H, W, 3], H and W multiples of 32.
+          extra: channel space to [B, H/2, W/2, C], for the heads that read more than the features.
+
+        Returns:
+          Levels [B, H, W, C] to [B, H/16, W/16, C], and heads [B, H, W, C] in the dtype of the frames.
         """
-        target = {edge.path[-1]: edge.output for edge in unet_edges(self.heads)}
+        layers = unet_layers(self.heads)
 
-        def conv(name: str) -> Conv:
-            return Conv(self.widths[target[name]], name=name)
+        def conv(name: str) -> Conv | HetConv:
+            kind = HetConv if _is_heterogeneous(name, self.heads, self.trunk) else Conv
+            return kind(self.widths[layers[name][1]], name=name)
 
-        def block(name: str, x: jax.Array, layers: range = range(3)) -> jax.Array:
-            for i in layers:
+        def block(name: str, x: jax.Array, indices: range = range(3)) -> jax.Array:
+            for i in indices:
                 x = nn.relu(conv(f"{name}_{i}")(x))
             return x
 
-        mean = jnp.asarray(MEAN, f0.dtype).reshape(1, 1, 1, 3)
-        x = jnp.concatenate([f0 - mean, f1 - mean], axis=-1)
+        pair = [f0, f1]
+        if self.mean is not None:
+            mean = jnp.asarray(self.mean, f0.dtype).reshape(1, 1, 1, 3)
+            pair = [frame - mean for frame in pair]
+        x = jnp.concatenate(pair, axis=-1)
         levels: list[jax.Array] = []
         for level in LEVELS:
             x = block(f"conv{level}", mean_pool(x) if levels else x)
@@ -139,14 +205,24 @@ class UNet(nn.Module):
             x = upsample(block(f"deconv{level}", x), align_corners=True)
             x = nn.relu(conv(f"up{level}_0")(x)) + levels[level - 1]
 
+        begun: dict[str, jax.Array] = {}
+        for spaces in dict.fromkeys(head.extra for head in self.heads):  # heads of the same input together
+            names = [head.name for head in self.heads if head.extra == spaces]
+            read = jnp.concatenate([x, *((extra or {})[space].astype(x.dtype) for space in spaces)], axis=-1)
+            first = [Conv(self.widths[f"{name}_0"], name=f"{name}_0") for name in names]
+            begun |= zip(names, side_by_side(first, read), strict=True)
+
         outputs = {}
-        beginnings = side_by_side([conv(f"{head}_0") for head in self.heads], x)
-        for head, begun in zip(self.heads, beginnings, strict=True):
-            hidden = block(head, nn.relu(begun), range(1, 3))
-            out = conv(f"{head}_3")(upsample(hidden, align_corners=True)).astype(f0.dtype)
-            if head in MASK_HEADS:
-                outputs[head] = nn.sigmoid(out)
-                continue
-            out = nn.softmax(out, axis=-1) if head.startswith("weight") else out
-            outputs[head] = jnp.moveaxis(out, -1, 1)
+        for head in self.heads:
+            hidden = block(head.name, nn.relu(begun[head.name]), range(1, 3))
+            out = conv(f"{head.name}_3")(upsample(hidden, align_corners=True)).astype(f0.dtype)
+            outputs[head.name] = ACTIVATIONS[head.activation](out)
         return levels, outputs
+
+
+ACTIVATIONS = {"none": lambda x: x, "softmax": nn.softmax, "sigmoid": nn.sigmoid}
+
+
+def tap_major(x: jax.Array) -> jax.Array:
+    """[B, H, W, T] to [B, T, H, W], the layout of fields for the sampling ops."""
+    return jnp.moveaxis(x, -1, 1)

@@ -18,18 +18,23 @@ CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
 class Position(NamedTuple):
-    """Where samples fall: the upper left one of four pixels, and the rests; arrays of one shape."""
+    """Where samples fall: the upper left one of four pixels, and the parts; arrays of one shape.
+
+    `gy` and `fy` are the parts of the upper and the lower row, `gx` and `fx` of the left and the right
+    column: 1 - rest and rest of the position, if the op has no other rule.
+    """
 
     row: jax.Array
     column: jax.Array
+    gy: jax.Array
     fy: jax.Array
+    gx: jax.Array
     fx: jax.Array
 
     @property
     def shares(self) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        """What each of `CORNERS` contributes to the sample; the sum is 1."""
-        gy, gx = 1 - self.fy, 1 - self.fx
-        return gy * gx, gy * self.fx, self.fy * gx, self.fy * self.fx
+        """What each of `CORNERS` contributes to the sample."""
+        return self.gy * self.gx, self.gy * self.fx, self.fy * self.gx, self.fy * self.fx
 
 
 def split(offset: jax.Array, rounding: Rounding) -> tuple[jax.Array, jax.Array]:
@@ -46,10 +51,10 @@ def split(offset: jax.Array, rounding: Rounding) -> tuple[jax.Array, jax.Array]:
 def locate(
     row: jax.Array, column: jax.Array, offset_y: jax.Array, offset_x: jax.Array, rounding: Rounding
 ) -> Position:
-    """The position (row + offset_y, column + offset_x)."""
+    """The position (row + offset_y, column + offset_x); the shares of its corners add up to 1."""
     step_y, fy = split(offset_y, rounding)
     step_x, fx = split(offset_x, rounding)
-    return Position(row + step_y, column + step_x, fy, fx)
+    return Position(row + step_y, column + step_x, 1 - fy, fy, 1 - fx, fx)
 
 
 def clamped_index(row: Any, column: Any, size: tuple[int, int]) -> jax.Array:

@@ -1,6 +1,7 @@
 """LPIPS, the learned perceptual image patch similarity (Zhang et al., 2018), version 0.1."""
 
 import importlib.util
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vfijax.perceptual.networks import features
-from vfijax.perceptual.weights import PathLike, checked, load_features, read
+from vfijax.perceptual.weights import PathLike, checked, load_features, read, way_to_get
 
 # Standardisation of images in [-1, 1]; single precision, as the package `lpips` keeps them.
 SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
@@ -58,7 +59,9 @@ class Lpips:
         return f"LPIPS {self.net} {'[0,1]' if self.value_range == '01' else '[-1,1]'}"
 
 
-def load_lpips(net: str, backbone: PathLike, heads: PathLike | None = None, value_range: str = "11") -> Lpips:
+def load_lpips(
+    net: str, backbone: PathLike | None, heads: PathLike | None = None, value_range: str = "11"
+) -> Lpips:
     """LPIPS with weights from files.
 
     Args:
@@ -71,12 +74,15 @@ def load_lpips(net: str, backbone: PathLike, heads: PathLike | None = None, valu
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: an unknown net or range, no heads, or files that do not hold the weights.
+      ValueError: an unknown net or range, no backbone or no heads, or files that do not hold the weights.
+        All that is missing is named at once.
     """
     for name, value, choices in (("net", net, [*BACKBONES]), ("value_range", value_range, ["11", "01"])):
         if value not in choices:
             raise ValueError(f"perceptual: {name} is {value!r}; give one of {', '.join(choices)}")
     heads = _installed_heads(net) if heads is None else heads
+    _check_files(net, backbone, heads)
+    assert backbone is not None and heads is not None
     chosen = BACKBONES[net]
     wanted = {_head(i): (1, channels, 1, 1) for i, channels in enumerate(chosen.channels)}
     way = f"weights/v0.1/{net}.pth of the package lpips"
@@ -123,17 +129,29 @@ def _head(layer: int) -> str:
     return f"lin{layer}.model.1.weight"
 
 
-def _installed_heads(net: str) -> Path:
-    """The file of the installed package; its location is looked up without importing it."""
+def _check_files(net: str, backbone: PathLike | None, heads: PathLike | None) -> None:
+    """Raises one error that names every file that is not given or not there, and where to get it."""
+    package = (
+        "the heads of LPIPS are missing; install the package lpips (`pip install lpips`), whose file is then "
+        f"used, or give its weights/v0.1/{net}.pth with --lpips-heads FILE"
+    )
+    network = f"--lpips {net} needs --lpips-backbone FILE: give {way_to_get(BACKBONES[net].network)}"
+    absent = [text for file, text in ((backbone, network), (heads, package)) if file is None]
+    given = [os.fspath(file) for file in (backbone, heads) if file is not None]
+    nowhere = [f"no file {file}" for file in given if not os.path.isfile(file)]
+    if absent or nowhere:
+        kind = ValueError if absent else FileNotFoundError
+        raise kind(f"perceptual: {'; '.join([*nowhere, *absent])}")
+
+
+def _installed_heads(net: str) -> Path | None:
+    """The file of the installed package, if it is; its location is looked up without importing it."""
     spec = importlib.util.find_spec("lpips")
     for place in (spec and spec.submodule_search_locations) or ():
         file = Path(place) / "weights" / "v0.1" / f"{net}.pth"
         if file.is_file():
             return file
-    raise ValueError(
-        f"perceptual: the heads of LPIPS are missing; install the package lpips (`pip install lpips`), whose "
-        f"file is then used, or give its weights/v0.1/{net}.pth with --lpips-heads FILE"
-    )
+    return None
 
 
 def _check(prediction: jax.Array, target: jax.Array, least: int) -> None:

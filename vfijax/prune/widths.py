@@ -90,7 +90,10 @@ def widths(
     if not isinstance(rule, str) or rule.endswith(".json"):
         table = rule if isinstance(rule, Mapping) else read_table(rule)
         return Widths.of({**_present(graph), **check_widths(graph, table)})
+    budgets = {"parameters": parameters, "multiply_adds": multiply_adds}
+    given = {name: budget for name, budget in budgets.items() if budget is not None}
     _check_options(rule, policy, rounding, ratio, multiple, least)
+    _check_budgets(rule, [name.replace("_", "-") for name in given])
     fractions = _fractions(source, graph, rule, policy, ratio)
     in_steps = _ROUND[rounding or RULES[rule]]
 
@@ -103,12 +106,10 @@ def widths(
             }
         )
 
-    budgets = {"parameters": parameters, "multiply_adds": multiply_adds}
-    given = {name: budget for name, budget in budgets.items() if budget is not None}
     if not given:
         return scaled(1.0)
-    if len(given) > 1 or rule == "exact" or not isinstance(source, ModelParams):
-        raise ValueError("widths: give one budget, to a rule other than exact, with a network as source")
+    if not isinstance(source, ModelParams):
+        raise ValueError("widths: a budget needs the network as source; its densities do not tell its size")
     [(name, budget)] = given.items()
     top = 1 / min((part for part in fractions.values() if part > 0), default=1.0)
     return _within(budget, name.replace("_", "-"), _cost(source, graph, name, size), scaled, top)
@@ -146,6 +147,16 @@ def _check_options(
     for name, number in (("multiple", multiple), ("least", least)):
         if number < 1:
             raise ValueError(f"widths: {name} is {number}; it is 1 or more")
+
+
+def _check_budgets(rule: str, given: list[str]) -> None:
+    if len(given) > 1:
+        raise ValueError(f"widths: {' and '.join(given)} are both given; give one budget")
+    if given and rule == "exact":
+        raise ValueError(
+            f"widths: the rule exact removes what the output does not need and nothing else, so that it "
+            f"cannot meet a budget; leave {given[0]} out, or take another rule"
+        )
 
 
 def _fractions(

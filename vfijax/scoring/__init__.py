@@ -6,7 +6,7 @@
 from vfijax.scoring.pictures import error_picture, sheet
 from vfijax.scoring.protocols import MEASURES, PROTOCOLS, Protocol, measure, predict
 from vfijax.scoring.report import Report, Row, environment, write_json
-from vfijax.scoring.triplets import SET_SIZES, find_set, score_triplets, write_worst
+from vfijax.scoring.triplets import SET_SIZES, find_groups, find_set, sample, score_triplets, write_worst
 from vfijax.scoring.video import score_video
 
 __all__ = [
@@ -18,9 +18,11 @@ __all__ = [
     "Row",
     "environment",
     "error_picture",
+    "find_groups",
     "find_set",
     "measure",
     "predict",
+    "sample",
     "score_triplets",
     "score_video",
     "sheet",

@@ -1,8 +1,9 @@
-"""How a predicted frame becomes numbers: the protocols of CDFI, of AdaCoF and of a replication."""
+"""How a predicted frame becomes numbers: the protocols of the papers and reports, by name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +16,18 @@ from vfijax.pairs import interpolate, to_float
 from vfijax.params import ModelParams
 from vfijax.perceptual import BACKBONES, Lpips
 
+
+def rmse_255(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """`rmse` in 8-bit units, from 0 to 255."""
+    return 255 * rmse(prediction, target)
+
+
 MEASURES: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
     "psnr": psnr,
     "ssim": ssim,
     "ssim_gaussian": ssim_gaussian,
     "rmse": rmse,
+    "rmse_255": rmse_255,
     "mean_absolute_error": mean_absolute_error,
 }
 
@@ -31,7 +39,8 @@ class Protocol:
     Attributes:
       name: the entry of `PROTOCOLS`.
       describe: what is done, in words.
-      eight_bit: whether the prediction is clipped and rounded to 8 bits before it is scored.
+      levels: "raw", the prediction as it is; or that clipped and turned to 8 bits, "nearest" or
+        "truncated".
       measures: entries of `MEASURES`, and "lpips"; each is taken per image and then averaged over the
         images.
       least: the smallest height and width that can be scored.
@@ -41,7 +50,7 @@ class Protocol:
 
     name: str
     describe: str
-    eight_bit: bool
+    levels: Literal["raw", "nearest", "truncated"]
     measures: tuple[str, ...]
     least: int
     target_peak: bool = False
@@ -61,7 +70,7 @@ PROTOCOLS = {
         "published",
         "prediction rounded to 8 bits; PSNR, SSIM (uniform 7x7 window), RMSE and mean absolute error "
         "in [0, 1], per image, then the mean over images (CDFI)",
-        eight_bit=True,
+        levels="nearest",
         measures=("psnr", "ssim", "rmse", "mean_absolute_error"),
         least=SSIM_WINDOW,
     ),
@@ -69,7 +78,7 @@ PROTOCOLS = {
         "upstream",
         "-10 log10 MSE of the prediction as it is, neither clipped nor rounded, per image, then the "
         "mean over images (AdaCoF)",
-        eight_bit=False,
+        levels="raw",
         measures=("psnr",),
         least=2,
     ),
@@ -77,11 +86,38 @@ PROTOCOLS = {
         "target-max",
         "PSNR with the greatest value of the true frame as peak, and SSIM (Gaussian 11x11 window, zeros "
         "beyond the border), of the prediction as it is, neither clipped nor rounded, per image, then "
-        "the mean over images (validation of the replication of SepConv)",
-        eight_bit=False,
+        "the mean over images (validation while the replication of SepConv is trained, and its row of "
+        "linear interpolation)",
+        levels="raw",
         measures=("psnr", "ssim_gaussian"),
         least=2,
         target_peak=True,
+    ),
+    "target-max-8bit": Protocol(
+        "target-max-8bit",
+        "the measures of target-max, of the prediction truncated to 8 bits (tables of the replication of "
+        "SepConv)",
+        levels="truncated",
+        measures=("psnr", "ssim_gaussian"),
+        least=2,
+        target_peak=True,
+    ),
+    "sepconv": Protocol(
+        "sepconv",
+        "prediction truncated to 8 bits; PSNR with peak 255, and SSIM (uniform 7x7 window), per image, "
+        "then the mean over images (benchmark of SepConv; EDSC truncates alike)",
+        levels="truncated",
+        measures=("psnr", "ssim"),
+        least=SSIM_WINDOW,
+    ),
+    "sepconv-report": Protocol(
+        "sepconv-report",
+        "prediction rounded to 8 bits; PSNR with the greatest possible value, 255, as peak, SSIM (uniform "
+        "7x7 window) and RMSE in 8-bit units, per image, then the mean over images (report on SepConv in "
+        "PyTorch, which does not state window and rounding)",
+        levels="nearest",
+        measures=("psnr", "ssim", "rmse_255"),
+        least=SSIM_WINDOW,
     ),
 }
 
@@ -137,7 +173,7 @@ def measure(
             f"{name}: the true frame is black, and its greatest value cannot be the peak of PSNR; "
             "use the protocol 'published'"
         )
-    scored = _divided(eight_bit(prediction)) if protocol.eight_bit else prediction
+    scored = prediction if protocol.levels == "raw" else _divided(LEVELS[protocol.levels](prediction))
     scores = jax.device_get(_scores(scored, _divided(truth), lpips, protocol))
     return {measure: float(scores[measure]) for measure in protocol.measures}
 
@@ -151,6 +187,14 @@ def eight_bit(frame: jax.Array) -> np.ndarray:
     """
     levels = np.clip(np.asarray(frame, np.float64), 0, 1) * 255
     return np.rint(np.round(levels, 4)).astype(np.uint8)
+
+
+def truncated(frame: jax.Array) -> np.ndarray:
+    """A frame clipped, multiplied by 255 in float32, and cut off to 8 bits, as SepConv and EDSC do."""
+    return (np.clip(np.asarray(frame, np.float32), 0, 1) * np.float32(255)).astype(np.uint8)
+
+
+LEVELS: dict[str, Callable[[jax.Array], np.ndarray]] = {"nearest": eight_bit, "truncated": truncated}
 
 
 def _divided(image: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ factor) and a last frame that is held stays held. The result is therefore shorte
 In slow motion times are stretched by the factor about the first frame instead, and the rate stays.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -46,6 +46,23 @@ class Timing:
     def time_base(self, source_time_base: Fraction) -> Fraction:
         """Every time of the result is a whole multiple of it if the source's are of theirs."""
         return source_time_base * self.stretch / self.factor
+
+    def schedule(
+        self, moments: Iterable[tuple[Fraction, Fraction | None]]
+    ) -> Iterator[tuple[Fraction, Fraction]]:
+        """(time, duration) of every frame of the result, from those of the source frames, at least two.
+
+        A source frame is asked for only when the times up to it are needed.
+        """
+        moments = iter(moments)
+        time, duration = next(moments)
+        origin, interval = time, None
+        for following, next_duration in moments:
+            yield from self.times(time, following, origin)
+            time, duration, interval = following, next_duration, following - time
+        if interval is None:
+            raise ValueError("schedule: one source frame is given; two are needed")
+        yield self.last(time, duration, interval, origin)
 
     def times(self, start: Fraction, end: Fraction, origin: Fraction) -> Iterator[tuple[Fraction, Fraction]]:
         """(time, duration) of a source frame at `start` and of the new frames before the next at `end`.

@@ -1,0 +1,68 @@
+"""Clips in space and time: `zoom`, four times the size and twice the frame rate."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vfijax.models.zooming import ZoomingConfig, forward_clip
+from vfijax.pairs import to_float, to_uint8
+from vfijax.params import ModelParams
+
+
+def check_clip(frames: Any) -> None:
+    """Raises ValueError or TypeError unless `frames` is a clip that `zoom` accepts."""
+    if not hasattr(frames, "shape") or not hasattr(frames, "dtype"):
+        raise TypeError(f"zoom: frames is {type(frames).__name__}; give a NumPy or JAX array")
+    shape = tuple(frames.shape)
+    if len(shape) not in (4, 5) or shape[-1] != 3:
+        raise ValueError(f"zoom: frames has shape {shape}; RGB [N, H, W, 3] or [B, N, H, W, 3] is needed")
+    if shape[-4] < 2:
+        raise ValueError(f"zoom: frames has shape {shape}, so {shape[-4]} in time; 2 frames are the least")
+    if min(shape[-3:-1]) < 2:
+        raise ValueError(f"zoom: the frames are {shape[-3]}x{shape[-2]}; 2x2 is the least")
+    if frames.dtype != jnp.uint8 and not jnp.issubdtype(frames.dtype, jnp.floating):
+        raise TypeError(f"zoom: frames is {frames.dtype}; give uint8 (0 to 255) or float (0 to 1)")
+    if isinstance(frames, jax.core.Tracer) or frames.dtype == jnp.uint8:
+        return  # under jit the values are unknown
+    if not bool(jnp.isfinite(frames).all()):
+        raise ValueError("zoom: frames holds NaN or infinite values; clean the clip first")
+
+
+@partial(jax.jit, static_argnames="implementation")
+def _zoom(params: ModelParams, frames: jax.Array, implementation: str) -> jax.Array:
+    clip = to_float(jnp.asarray(frames))
+    large = forward_clip(params, clip if clip.ndim == 5 else clip[None], implementation=implementation)
+    large = large if clip.ndim == 5 else large[0]
+    return to_uint8(large) if frames.dtype == jnp.uint8 else large
+
+
+def zoom(params: ModelParams, frames: jax.Array | np.ndarray, *, implementation: str = "auto") -> jax.Array:
+    """A clip with four times the height and width and the frames between. Jitted; may be used inside jit.
+
+    The whole clip is held and is one recurrent sequence, so that every frame may depend on every other:
+    about 1 GB for 7 frames made of 180x320. Long clips go through in windows.
+
+    Args:
+      params: a Zooming Slow-Mo model, from `create`, `load` or `convert.from_torch`.
+      frames: [N, H, W, 3] or [B, N, H, W, 3], RGB, N at least 2, uint8 in [0, 255] or float in [0, 1];
+        each side at least 2 pixels. Zeros fill up to multiples of 4, as in the published code.
+      implementation: of the sampling op: "auto", "reference" or "xla".
+
+    Returns:
+      [2N-1, 4H, 4W, 3], or with the batch in front: uint8 for uint8 frames, else float32 and not clipped.
+      Even frames (0, 2, ...) are the given ones, enlarged; odd ones lie between them.
+
+    Raises:
+      TypeError, ValueError: frames of wrong rank, size or dtype, fewer than two, NaN (outside of jit,
+        where values are known), or a model of another kind.
+    """
+    if not isinstance(params.config, ZoomingConfig):
+        raise ValueError(
+            f"zoom: {params.config.name} makes frames of the same size from two; give a zooming_slowmo "
+            "model, or use vfijax.interpolate"
+        )
+    check_clip(frames)
+    return _zoom(params, frames, implementation)

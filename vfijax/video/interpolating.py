@@ -1,0 +1,85 @@
+"""New frames between the frames of a video: `interpolate_video`."""
+
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vfijax.media import Frame
+from vfijax.pairs import interpolate_n
+from vfijax.params import ModelParams
+from vfijax.video.pipeline import Progress, Summary, device_memory, stream, timed
+from vfijax.video.timing import Timing
+
+
+def interpolate_video(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    params: ModelParams,
+    *,
+    factor: int = 2,
+    slowmo: bool = False,
+    fps: Fraction | None = None,
+    crf: int | None = None,
+    audio: bool = True,
+    progress: Progress | None = None,
+) -> Summary:
+    """Puts factor - 1 new frames between each two frames of a video or of a folder of images.
+
+    Frames are streamed: memory does not grow with the length. `vfijax.video.timing` says which
+    frames come at which times. Frames pass through 8-bit RGB with the matrix and range of the source,
+    source frames and new ones alike; colour tags, pixel aspect and rotation are carried over. The
+    target appears under its name only when it is complete; an older file is replaced at that moment.
+
+    Args:
+      source: a video, or a folder of images in natural order.
+      target: a video (see `vfijax.media.CODECS`), or a name without suffix: a new or empty folder
+        for 000000.png, 000001.png, ...
+      params: the model.
+      factor: 2, 4, 8; other numbers are reached approximately, see `interpolate_n`.
+      slowmo: keeps the frame rate and stretches time by the factor; audio is left out.
+      fps: frames per second of a folder of images as they are, before interpolation; 24 if None.
+      crf: constant rate factor of the encoder; None takes the codec's in `CODECS`.
+      audio: copies the audio streams as they are.
+      progress: called with the number of frames written and the number expected, or None.
+
+    Raises:
+      MediaError: source or target cannot be used, or the source has fewer than two frames.
+      ValueError: `factor` or `fps` out of range, a model that is not for pairs of frames.
+      OSError: the target cannot be written.
+      MemoryError: the frames do not fit on the device.
+    """
+    timing = Timing(factor, slowmo)
+    if params.config.scale != 1:
+        raise ValueError(
+            f"the model is {params.config.name}, which enlarges clips; give it to `vfijax zoom` "
+            "(vfijax.video.zoom_video), or a model for pairs of frames here"
+        )
+
+    def make(frames: Iterator[Frame]) -> Iterator[Frame | None]:
+        return timed(partial(_interpolated, params, n=factor - 1), frames, timing)
+
+    return stream(source, target, make, timing, fps=fps, crf=crf, audio=audio, progress=progress)
+
+
+def _interpolated(params: ModelParams, images: Iterator[np.ndarray], n: int) -> Iterator[np.ndarray]:
+    """All images of the result: the source's as they are, n new ones between each two."""
+    left = next(images)  # readers give one frame at least
+    device_left = jnp.asarray(left)
+    for right in images:
+        device_right = jnp.asarray(right)
+        yield left
+        yield from _between(params, device_left, device_right, n)
+        left, device_left = right, device_right
+    yield left
+
+
+def _between(params: ModelParams, left: jax.Array, right: jax.Array, n: int) -> Iterator[np.ndarray]:
+    height, width = left.shape[:2]
+    with device_memory(width, height, "reduce the video or use another device"):
+        # one at a time, so that Ctrl-C need not wait for all of them
+        yield from map(np.asarray, interpolate_n(params, left, right, n))
