@@ -6,12 +6,14 @@ from datasets.patch_cache import open_patches
 from datasets.pipeline import (
     Reading,
     as_batch,
+    as_space_time_batch,
+    evaluation_clips,
     evaluation_triplets,
     space_time_batches,
     spread,
     training_batches,
 )
-from datasets.sources import BadItem, ClipSource, Source, TripletSource
+from datasets.sources import BadItem, ClipSource, PictureSource, Source, TripletSource
 from datasets.synthetic import SyntheticSource
 from datasets.transforms import AUGMENTATIONS, Augmentation, SpaceTimeClip, TrainingTriplet
 
@@ -22,6 +24,7 @@ __all__ = [
     "BadItem",
     "Choice",
     "ClipSource",
+    "PictureSource",
     "Reading",
     "Source",
     "Sources",
@@ -30,6 +33,8 @@ __all__ = [
     "TrainingTriplet",
     "TripletSource",
     "as_batch",
+    "as_space_time_batch",
+    "evaluation_clips",
     "evaluation_triplets",
     "open_built",
     "open_patches",

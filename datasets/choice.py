@@ -7,11 +7,11 @@ from pathlib import Path
 
 from datasets.built import BUILDERS, open_builder, open_built
 from datasets.patch_cache import is_patches, open_patches
-from datasets.sources import SYNTHETIC, Part, Source, Tolerant, find_items, open_items
+from datasets.sources import SYNTHETIC, TRIPLET, Part, Source, Tolerant, find_items, needed, open_items
 from datasets.synthetic import SyntheticSource
 from vfijax.media import MediaError
 
-VIMEO_TEST_LIST = "tri_testlist.txt"
+VIMEO_TEST_LISTS = ("tri_testlist.txt", "sep_testlist.txt")
 HELD_OUT = 0.05  # of the items of a directory, when no validation data is named
 LEAST_SIDE = 16  # pixels of validation frames
 
@@ -33,6 +33,7 @@ class Choice:
       synthetic: share of synthetic triplets mixed into another source, in [0, 1).
       skip_bad: leave out what cannot be read, instead of stopping there.
       cache_bytes: of decoded clips.
+      frames: in a row that an item must have.
     """
 
     source: str
@@ -46,6 +47,12 @@ class Choice:
     synthetic: float = 0.0
     skip_bad: bool = False
     cache_bytes: int = 2**31
+    frames: int = TRIPLET
+
+    @property
+    def items(self) -> str:
+        """What is drawn, in words."""
+        return "triplets" if self.frames == TRIPLET else f"sequences of {self.frames} frames"
 
 
 @dataclass(frozen=True)
@@ -76,12 +83,12 @@ def open_sources(choice: Choice) -> Sources:
     shares: tuple[tuple[Source, float], ...] = ((train, 1.0),)
     if choice.synthetic and choice.source != SYNTHETIC:
         shares = ((train, 1 - choice.synthetic), (_drawn(choice), choice.synthetic))
-        note += f", mixed with {100 * choice.synthetic:g} % synthetic triplets"
+        note += f", mixed with {100 * choice.synthetic:g} % synthetic {choice.items}"
     if val is not None:
         return Sources(shares, val, f"{note}; scored on {len(val)} held out")
     name = choice.val or SYNTHETIC
     if name == SYNTHETIC:
-        drawn = SyntheticSource(choice.eval_crop, 0, choice.motion, "val")
+        drawn = SyntheticSource(choice.eval_crop, 0, choice.motion, "val", frames=choice.frames)
         return Sources(shares, drawn, f"{note}; scored on synthetic ones")
     tested, tested_note = _open(choice, name, "test", LEAST_SIDE)
     return Sources(shares, tested, f"{note}; scored on {tested_note}")
@@ -90,25 +97,27 @@ def open_sources(choice: Choice) -> Sources:
 def _train_and_val(choice: Choice) -> tuple[Source, Source | None, str]:
     """Training data, validation data where these come from the same place, and what it is."""
     if choice.source == SYNTHETIC:
-        return _drawn(choice), None, "synthetic triplets"
+        return _drawn(choice), None, f"synthetic {choice.items}"
     if choice.val or is_patches(choice.source):
         train, note = _open(choice, choice.source, "train", choice.crop)
         if choice.val:
             return train, None, note
         kept, held_out = _hold_out(range(len(train)), choice.source)
         return Part(train, kept), Part(train, held_out), note
-    if choice.source in BUILDERS or (Path(choice.source) / VIMEO_TEST_LIST).is_file():
+    listed = any((Path(choice.source) / name).is_file() for name in VIMEO_TEST_LISTS)
+    if choice.source in BUILDERS or listed:
         train, note = _open(choice, choice.source, "train", choice.crop)
         return train, _open(choice, choice.source, "test", LEAST_SIDE)[0], note
-    files = find_items(choice.source, "train", choice.skip_bad)
+    files = find_items(choice.source, "train", choice.skip_bad, choice.frames)
     kept, _ = _hold_out(range(len(files)), choice.source)
-    train, note = open_items(files[: len(kept)], choice.crop, choice.cache_bytes, choice.skip_bad)
-    val, _ = open_items(files[len(kept) :], LEAST_SIDE, choice.cache_bytes, choice.skip_bad)
+    how = (choice.cache_bytes, choice.skip_bad, choice.frames)
+    train, note = open_items(files[: len(kept)], choice.crop, *how)
+    val, _ = open_items(files[len(kept) :], LEAST_SIDE, *how)
     return train, val, f"{note} of {choice.source}"
 
 
 def _drawn(choice: Choice) -> SyntheticSource:
-    return SyntheticSource(choice.crop, choice.seed, choice.motion)
+    return SyntheticSource(choice.crop, choice.seed, choice.motion, frames=choice.frames)
 
 
 def _open(choice: Choice, name: str, split: str, least: int) -> tuple[Source, str]:
@@ -117,15 +126,25 @@ def _open(choice: Choice, name: str, split: str, least: int) -> tuple[Source, st
         split = _built_split(choice, name, split)
         source: Source = open_built(name, choice.data_dir or None, split, choice.cache_bytes)
         note = f"{len(source)} sequences of {name} ({split})"
+        _check_frames(source, name, choice)
     elif is_patches(name):
         source = open_patches(name)
         note = f"{len(source)} patches of {name}"
+        _check_frames(source, name, choice)
     else:
-        source, note = open_items(
-            find_items(name, split, choice.skip_bad), least, choice.cache_bytes, choice.skip_bad
-        )
+        files = find_items(name, split, choice.skip_bad, choice.frames)
+        source, note = open_items(files, least, choice.cache_bytes, choice.skip_bad, choice.frames)
         return source, f"{note} of {name}"
     return (Tolerant(source) if choice.skip_bad else source), note
+
+
+def _check_frames(source: Source, name: str, choice: Choice) -> None:
+    """Raises MediaError where the first item is too short; triplets are in every set."""
+    if choice.frames > TRIPLET and len(source[0]) < choice.frames:
+        raise MediaError(
+            f"{name}: holds sequences of {len(source[0])} frames, {needed(choice.frames)}; take "
+            "vimeo90k_septuplet, or a directory of video clips"
+        )
 
 
 def _built_split(choice: Choice, name: str, split: str) -> str:

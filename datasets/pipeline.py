@@ -12,7 +12,7 @@ import grain
 import numpy as np
 
 from datasets.sources import Source
-from datasets.transforms import SpaceTimeClip, TrainingTriplet, centre_crop
+from datasets.transforms import SCALE, SpaceTimeClip, TrainingTriplet, centre_crop, reduced
 
 ENDLESS = 2**50  # items; grain's own endless repeat cannot be counted any more once it is batched
 ROLES = ("first", "middle", "last")  # of the frames of a triplet; the middle one is the target
@@ -40,6 +40,11 @@ HERE = Reading()
 def as_batch(triplets: np.ndarray) -> dict[str, np.ndarray]:
     """Triplets [B, 3, H, W, 3] as a dict of [B, H, W, 3] by role."""
     return {role: triplets[:, i] for i, role in enumerate(ROLES)}
+
+
+def as_space_time_batch(clips: np.ndarray) -> dict[str, np.ndarray]:
+    """Clips [B, 2N-1, H, W, 3], sides multiples of 4, as `inputs` [B, N, H/4, W/4, 3] and `targets`."""
+    return {"inputs": np.stack([reduced(clip[::2]) for clip in clips]), "targets": clips}
 
 
 def training_batches(
@@ -72,7 +77,7 @@ def training_batches(
 
 
 def space_time_batches(
-    source: Source,
+    sources: Sequence[tuple[Source, float]],
     transform: SpaceTimeClip,
     *,
     batch: int,
@@ -80,8 +85,13 @@ def space_time_batches(
     start: int = 0,
     reading: Reading = Reading(),
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The same for space-time super-resolution; yields `inputs` and `targets`, see `SpaceTimeClip`."""
-    return _batches(_stream([(source, 1.0)], seed).random_map(transform), batch, start, reading)
+    """The same for space-time super-resolution.
+
+    Yields:
+      `inputs`, uint8 [batch / processes, N, crop / 4, crop / 4, 3], and `targets`, uint8
+      [batch / processes, 2N-1, crop, crop, 3]; see `SpaceTimeClip`.
+    """
+    return _batches(_stream(sources, seed).random_map(transform), batch, start, reading)
 
 
 def _stream(sources: Sequence[tuple[Source, float]], seed: int) -> grain.MapDataset:
@@ -131,14 +141,25 @@ def evaluation_triplets(source: Source, *, limit: int, crop: int) -> np.ndarray:
     Returns:
       uint8 [n, 3, H, W, 3].
     """
+    return _evaluation_runs(source, len(ROLES), limit, crop, 1)
+
+
+def evaluation_clips(source: Source, *, limit: int, crop: int, frames: int) -> np.ndarray:
+    """The same for space-time super-resolution: uint8 [n, frames, H, W, 3], H and W multiples of 4."""
+    return _evaluation_runs(source, frames, limit, crop, SCALE)
+
+
+def _evaluation_runs(source: Source, count: int, limit: int, crop: int, multiple: int) -> np.ndarray:
+    """Runs of `count` frames; sides become multiples."""
     per_item = -(-limit // min(limit, len(source))) if limit else None
     found = []
     for index in spread(len(source), limit or None):
         frames = source[index]
-        found += [centre_crop(frames[t : t + 3], crop, crop) for t in spread(len(frames) - 2, per_item)]
+        starts = spread(len(frames) - count + 1, per_item)
+        found += [centre_crop(frames[t : t + count], crop, crop) for t in starts]
     found = found[: limit or None]
-    height, width = (min(triplet.shape[axis] for triplet in found) for axis in (1, 2))
-    return np.stack([centre_crop(triplet, height, width) for triplet in found])
+    height, width = (min(run.shape[axis] for run in found) // multiple * multiple for axis in (1, 2))
+    return np.stack([centre_crop(run, height, width) for run in found])
 
 
 def spread(length: int, most: int | None) -> list[int]:

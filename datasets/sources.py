@@ -1,7 +1,7 @@
 """Where training and evaluation frames come from.
 
 A source is a sequence whose items are short runs of consecutive frames, uint8 [N, H, W, 3], N at
-least 3: a triplet, or a whole clip.
+least 3: a triplet, a longer run of pictures, or a whole clip.
 """
 
 import sys
@@ -15,12 +15,24 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from vfijax.media import MediaError, NoTriplets, Triplet, VideoReader, find_clips, find_triplets, read_image
+from vfijax.media import (
+    MediaError,
+    NoTriplets,
+    Triplet,
+    VideoReader,
+    find_clips,
+    find_sequences,
+    find_triplets,
+    read_image,
+)
 from vfijax.media.video import open_input
 
 SYNTHETIC = "synthetic"
 
-Items = Sequence[Triplet] | Sequence[Path]
+TRIPLET = 3  # frames
+
+Pictures = tuple[Path, ...]  # consecutive frames
+Items = Sequence[Triplet] | Sequence[Pictures] | Sequence[Path]
 
 
 class BadItem(MediaError):
@@ -58,18 +70,43 @@ class TripletSource:
         return len(self.triplets)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        with bad_item():
-            return self._read(self.triplets[index])
+        triplet = self.triplets[index]
+        return read_pictures((triplet.first, triplet.middle, triplet.last), self.least)
 
-    def _read(self, triplet: Triplet) -> np.ndarray:
-        files = (triplet.first, triplet.middle, triplet.last)
+
+@dataclass(frozen=True)
+class PictureSource:
+    """Runs of pictures, read when asked for.
+
+    Attributes:
+      runs: their files, in the order of time.
+      least: pixels that each side must have.
+    """
+
+    runs: Sequence[Pictures]
+    least: int
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return read_pictures(self.runs[index], self.least)
+
+
+def read_pictures(files: Pictures, least: int) -> np.ndarray:
+    """Pictures of one size as frames, uint8 [N, H, W, 3].
+
+    Raises:
+      BadItem: one cannot be read, is of another size, or has a side of less than `least` pixels.
+    """
+    with bad_item():
         frames = [read_image(file) for file in files]
         for file, frame in zip(files, frames, strict=True):
             if frame.shape != frames[0].shape:
                 raise MediaError(
                     f"{file}: is {_size(frame)} but {files[0].name} beside it is {_size(frames[0])}"
                 )
-        _check_size(triplet.first, frames[0].shape[0], frames[0].shape[1], self.least)
+        _check_size(files[0], frames[0].shape[0], frames[0].shape[1], least)
         return np.stack(frames)
 
 
@@ -102,14 +139,15 @@ class ClipSource:
       clips: video files.
       least: pixels that each side must have.
       cache_bytes: of decoded frames.
+      frames: that a clip must have.
     """
 
-    def __init__(self, clips: Sequence[Path], least: int, cache_bytes: int):
-        self.clips, self.least, self.cache_bytes = clips, least, cache_bytes
+    def __init__(self, clips: Sequence[Path], least: int, cache_bytes: int, frames: int = TRIPLET):
+        self.clips, self.least, self.cache_bytes, self.frames = clips, least, cache_bytes, frames
         self._recent = Recent(cache_bytes)
 
     def __reduce__(self) -> tuple[Any, ...]:  # for worker processes; each begins with an empty cache
-        return ClipSource, (self.clips, self.least, self.cache_bytes)
+        return ClipSource, (self.clips, self.least, self.cache_bytes, self.frames)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -119,16 +157,18 @@ class ClipSource:
             return self._recent.get(index, lambda: self._read(self.clips[index]))
 
     def _read(self, clip: Path) -> np.ndarray:
-        frames = read_clip(clip, self.cache_bytes)
+        frames = read_clip(clip, self.cache_bytes, least=self.frames)
         _check_size(clip, frames.shape[1], frames.shape[2], self.least)
         return frames
 
 
-def read_clip(path: str | Path, most_bytes: int, data: bytes | None = None) -> np.ndarray:
+def read_clip(
+    path: str | Path, most_bytes: int, data: bytes | None = None, least: int = TRIPLET
+) -> np.ndarray:
     """All frames of a video, uint8 [N, H, W, 3]; of `data` where it is given, `path` is then its name.
 
     Raises:
-      MediaError: it cannot be decoded, has less than three frames, or does not fit into `most_bytes`.
+      MediaError: it cannot be decoded, has less than `least` frames, or does not fit into `most_bytes`.
     """
     frames: list[np.ndarray] = []
     with VideoReader(path, data) as video:
@@ -139,9 +179,14 @@ def read_clip(path: str | Path, most_bytes: int, data: bytes | None = None) -> n
                     f"{path}: does not fit into {most_bytes / 2**30:.2g} GB of memory when decoded; "
                     "cut it into shorter clips, or raise --data.cache_gb"
                 )
-    if len(frames) < 3:
-        raise MediaError(f"{path}: has {len(frames)} frames, a triplet needs 3; remove the clip")
+    if len(frames) < least:
+        raise MediaError(f"{path}: has {len(frames)} frames, {needed(least)}; remove the clip")
     return np.stack(frames)
+
+
+def needed(frames: int) -> str:
+    """How many frames an item must have, in words."""
+    return "a triplet needs 3" if frames == TRIPLET else f"{frames} in a row are needed"
 
 
 def _size(frame: np.ndarray) -> str:
@@ -199,13 +244,16 @@ class Part:
         return self.source[self.places[index]]
 
 
-def find_items(root: str | Path, split: str, skip_bad: bool = False) -> Items:
+def find_items(root: str | Path, split: str, skip_bad: bool = False, frames: int = TRIPLET) -> Items:
     """The triplets below a directory (see `vfijax.media.find_triplets`) or else its video clips.
+
+    Where more frames than three are wanted, it is runs of pictures that do not overlap, instead of triplets.
 
     Args:
       root: the directory.
       split: "train" or "test", which of Vimeo-90K's lists to follow where there are such lists.
       skip_bad: leave out triplets with a missing frame, instead of stopping there.
+      frames: in a row that are wanted.
 
     Raises:
       MediaError: no such directory, or neither triplets nor clips in it.
@@ -216,6 +264,8 @@ def find_items(root: str | Path, split: str, skip_bad: bool = False) -> Items:
             f"{root}: no such directory; give one with triplets or video clips, `{SYNTHETIC}`, or a set "
             "built by python -m datasets.build"
         )
+    if frames > TRIPLET:
+        return _pictures_or_clips(Path(root), split, frames)
     on_bad = note_skipped if skip_bad else _refuse
     try:
         return find_triplets(root, split=split, on_bad=on_bad)
@@ -226,11 +276,26 @@ def find_items(root: str | Path, split: str, skip_bad: bool = False) -> Items:
             raise MediaError(f"{no_triplets} There are no video clips either.") from None
 
 
+def _pictures_or_clips(root: Path, split: str, frames: int) -> Items:
+    listed = f"sep_{split}list.txt"
+    try:
+        found = find_sequences(root, least=frames, listed=listed if (root / listed).is_file() else None)
+    except MediaError as no_pictures:
+        try:
+            return find_clips(root)
+        except MediaError:
+            raise MediaError(f"{no_pictures}, and no video clips either") from None
+    starts = [(images, start) for images in found.values() for start in range(0, len(images), frames)]
+    return [tuple(images[i : i + frames]) for images, i in starts if i + frames <= len(images)]
+
+
 def _refuse(message: str) -> None:
     raise BadItem(message)
 
 
-def open_items(items: Items, least: int, cache_bytes: int, skip_bad: bool = False) -> tuple[Source, str]:
+def open_items(
+    items: Items, least: int, cache_bytes: int, skip_bad: bool = False, frames: int = TRIPLET
+) -> tuple[Source, str]:
     """The source of some files, and its size in words.
 
     Args:
@@ -238,19 +303,23 @@ def open_items(items: Items, least: int, cache_bytes: int, skip_bad: bool = Fals
       least: pixels that each side must have; smaller clips are left out.
       cache_bytes: of decoded clips.
       skip_bad: see `Tolerant`.
+      frames: in a row that are wanted.
 
     Raises:
       MediaError: no clip is large enough.
       BadItem: a clip that cannot be read.
     """
-    source, note = _open(items, least, cache_bytes, skip_bad)
+    source, note = _open(items, least, cache_bytes, skip_bad, frames)
     return (Tolerant(source) if skip_bad else source), note
 
 
-def _open(items: Items, least: int, cache_bytes: int, skip_bad: bool) -> tuple[Source, str]:
+def _open(items: Items, least: int, cache_bytes: int, skip_bad: bool, frames: int) -> tuple[Source, str]:
     triplets = [item for item in items if isinstance(item, Triplet)]
     if triplets:
         return TripletSource(triplets, least), f"{len(triplets)} triplets"
+    runs = [item for item in items if isinstance(item, tuple)]
+    if runs:
+        return PictureSource(runs, least), f"{len(runs)} sequences of {frames} pictures"
     clips = [item for item in items if isinstance(item, Path)]
     sides = {clip: side for clip in clips if (side := _side_if_readable(clip, skip_bad)) is not None}
     kept = [clip for clip, side in sides.items() if side >= least]
@@ -261,7 +330,7 @@ def _open(items: Items, least: int, cache_bytes: int, skip_bad: bool) -> tuple[S
         )
     small = len(clips) - len(kept)
     left_out = f" ({small} smaller than {least}x{least} left out)" if small else ""
-    return ClipSource(kept, least, cache_bytes), f"{len(kept)} clips{left_out}"
+    return ClipSource(kept, least, cache_bytes, frames), f"{len(kept)} clips{left_out}"
 
 
 def _side_if_readable(clip: Path, skip_bad: bool) -> int | None:

@@ -148,14 +148,15 @@ def scene(split: str, size: int, motion: float, rng: np.random.Generator) -> lis
 
 @dataclass(frozen=True)
 class SyntheticSource:
-    """Random triplets; triplet i is a function of the fields and of i alone.
+    """Random triplets, or longer runs of frames; item i is a function of the fields and of i alone.
 
     Attributes:
       size: side of the square frames in pixels.
       seed: of all random choices.
       motion: greatest displacement of a layer's centre between first and last frame, in pixels.
       split: "train" or "val"; they share no photograph.
-      length: how many triplets there are; they cost nothing until asked for.
+      length: how many items there are; they cost nothing until asked for.
+      frames: of an item, evenly spaced from the first to the last.
     """
 
     size: int
@@ -163,12 +164,14 @@ class SyntheticSource:
     motion: float = 8.0
     split: str = "train"
     length: int = 1_000_000
+    frames: int = len(TIMES)
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """uint8 [3, size, size, 3]: first, middle and last frame."""
+        """uint8 [frames, size, size, 3]; of three: first, middle and last frame."""
         rng = np.random.default_rng((self.seed, index))
         layers = scene(self.split, self.size, self.motion, rng)
-        return np.stack([draw(layers, self.size, time) for time in TIMES])
+        times = np.linspace(TIMES[0], TIMES[-1], self.frames)
+        return np.stack([draw(layers, self.size, time) for time in times])

@@ -74,10 +74,8 @@ def random_run(
     """
     room = len(frames) - (count - 1) * stride
     if room < 1:
-        raise ValueError(
-            f"a sequence of {len(frames)} frames has no {count} frames {stride} apart; give a smaller "
-            "--data.stride"
-        )
+        remedy = "give a smaller --data.stride" if stride > 1 else "longer sequences are needed"
+        raise ValueError(f"a sequence of {len(frames)} frames has no {count} frames {stride} apart; {remedy}")
     start = every * rng.integers((room - 1) // every + 1)
     return frames[start : start + (count - 1) * stride + 1 : stride]
 
@@ -149,23 +147,40 @@ class SpaceTimeClip(grain.transforms.RandomMap):
     Gives `targets`, uint8 [frames, crop, crop, 3], and `inputs`, every second one of them at a fourth
     of the size: [(frames + 1) // 2, crop // 4, crop // 4, 3]. The whole frames are reduced first, as
     the published low-resolution files were, and the squares are cut at corresponding places.
+
+    Attributes:
+      crop: side of the squares of `targets`, a multiple of 4.
+      frames: of `targets`, an odd number.
+      augmentation, stride, every, jitter: as of `TrainingTriplet`.
     """
 
     crop: int
     frames: int = 7
     augmentation: Augmentation = AUGMENTATIONS["zooming_slowmo"]
+    stride: int = 1
+    every: int = 1
+    jitter: float = 0.0
 
     def random_map(self, frames: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        clip = random_run(frames, self.frames, rng)
+        clip = random_run(frames, self.frames, rng, stride=self.stride, every=self.every)
         height, width = (side - side % SCALE for side in clip.shape[1:3])
         clip = random_orientation(clip[:, :height, :width], self.augmentation, rng)
-        small = np.stack([reduce_bicubic(frame, SCALE) for frame in clip[::2]])
+        if self.jitter:
+            clip = colour_jitter(clip, self.jitter, rng)
+        small = reduced(clip[::2])
         side = self.crop // SCALE
-        top, left = (rng.integers(small.shape[axis] - side + 1) for axis in (1, 2))
+        room = [length - side for length in small.shape[1:3]]
+        centred = self.augmentation.crop == "centre"
+        top, left = (most // 2 if centred else rng.integers(most + 1) for most in room)
         inputs = small[:, top : top + side, left : left + side]
         top, left = SCALE * top, SCALE * left
         targets = clip[:, top : top + self.crop, left : left + self.crop]
         return {"inputs": np.ascontiguousarray(inputs), "targets": np.ascontiguousarray(targets)}
+
+
+def reduced(frames: np.ndarray) -> np.ndarray:
+    """Frames uint8 [N, H, W, 3], sides multiples of 4, at a fourth of the size."""
+    return np.stack([reduce_bicubic(frame, SCALE) for frame in frames])
 
 
 SCALE = 4  # of space-time super-resolution

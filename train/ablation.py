@@ -319,7 +319,7 @@ def scores(asked: Asked, config: TrainConfig, params: ModelParams) -> Scores:
         protocol = protocol_for(asked.protocol)
         rows = [
             measure(predict(params, first, last), middle, protocol, f"triplet {i}")
-            for i, (first, middle, last) in enumerate(Data.of(config).triplets)
+            for i, (first, middle, last) in enumerate(Data.of(config).sequences)
         ]
         return {VALIDATION: {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}}
     found: Scores = {}

@@ -48,6 +48,7 @@ from train.loop import Data, Outcome, predictions, run
 from train.main import NET_FLAGS, choose
 from train.presets import PRESETS
 from train.report import read_metrics
+from train.tasks import task_of
 from vfijax import prune
 from vfijax.checkpoint import load, put_back, save
 from vfijax.losses import LossWeights
@@ -331,10 +332,10 @@ def write_table(plan: Plan, out: Path) -> str:
 
 
 def validation_scores(config: TrainConfig, params: ModelParams) -> dict[str, float]:
-    """Mean PSNR in dB and SSIM over the validation triplets of a run."""
-    triplets = Data.of(config).triplets
-    truth = jnp.asarray(triplets[:, 1], jnp.float32) / 255
-    seen = list(predictions(params, triplets))
+    """Mean PSNR in dB and SSIM over the validation triplets, or clips, of a run."""
+    sequences = Data.of(config).sequences
+    truth = jnp.asarray(task_of(config.net).truth(sequences), jnp.float32) / 255
+    seen = list(predictions(params, sequences))
     frames = jnp.asarray(np.concatenate([s["prediction"] for s in seen]), jnp.float32) / 255
     psnr = np.concatenate([s["psnr"] for s in seen])
     return {"PSNR, dB": float(psnr.mean()), "SSIM": float(ssim(frames, truth).mean())}

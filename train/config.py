@@ -19,17 +19,19 @@ class TrainError(ValueError):
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the triplets come from."""
+    """Where the triplets come from; for a network that makes clips larger, runs of seven frames."""
 
     source: Annotated[str, arg(aliases=["--data"])] = "synthetic"
     """`synthetic`; a directory with Vimeo-90K triplets, folders of three pictures, video clips or patches; or
-    a set built by `python -m datasets.build`"""
+    a set built by `python -m datasets.build`. For zooming_slowmo Vimeo-90K septuplets, folders of seven
+    pictures or more, or video clips"""
     val: str = ""
     """the same, for evaluation; empty: photographs or items of the source that are not trained on"""
     dir: str = ""
     """where sets were built; empty: ~/tensorflow_datasets"""
     crop: int = 128
-    """side of the random squares, pixels; a multiple of 32 wastes nothing"""
+    """side of the random squares, pixels; a multiple of 32 wastes nothing. For zooming_slowmo it is that of
+    the large squares, best a multiple of 16"""
     batch: int = 8
     """triplets per step"""
     augment: str = "cdfi"
@@ -97,7 +99,7 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Evaluation on fixed triplets: PSNR of the network beside that of the blend."""
+    """Evaluation on fixed triplets or clips: PSNR of the network beside that of the blend."""
 
     every: int = 500
     """steps between evaluations; the last step is always evaluated"""
@@ -211,6 +213,10 @@ def check(config: TrainConfig) -> None:
             raise TrainError(f"--losses.{name} is {weight}; give 0 or more")
     if not any(losses.values()):
         raise TrainError("all loss weights are 0; give one, such as --losses.charbonnier 1")
+    if config.data.crop % config.net.scale:
+        raise TrainError(
+            f"--data.crop is {config.data.crop}; {config.net.name} needs a multiple of {config.net.scale}"
+        )
     if config.optim.schedule != "cosine" and config.optim.period:
         raise TrainError("--optim.period belongs to --optim.schedule cosine")
     if config.data.augment not in AUGMENTATIONS:

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,33 +12,21 @@ from typing import Any
 import jax
 import numpy as np
 
-from datasets import (
-    AUGMENTATIONS,
-    BadItem,
-    Choice,
-    Reading,
-    TrainingTriplet,
-    as_batch,
-    evaluation_triplets,
-    open_sources,
-    spread,
-    training_batches,
-)
-from datasets.pipeline import ROLES
+from datasets import AUGMENTATIONS, BadItem, Choice, Reading, open_sources, spread
 from train import rundir
 from train.config import TrainConfig, TrainError, check, complete, to_json
-from train.pictures import panels, sheet
-from train.report import NotFinite, Report, Silent
+from train.pictures import batch_panels, sheet
+from train.report import NotFinite, Report, Row, Silent, of_blend
 from train.sharding import Layout, check_same, from_first, greatest, here, is_first, lost_processes, together
 from train.state import Checkpoints, TrainState, begin, initial_params
-from train.step import Batch, Networks, eval_step, jitted_train_step
+from train.step import Networks, eval_step, jitted_train_step
+from train.tasks import Batch, Task, task_of
 from vfijax.checkpoint import save
 from vfijax.losses import load_networks
 from vfijax.media import write_image
-from vfijax.models import create
 from vfijax.params import ModelParams
 
-EVAL_BATCH = 4  # triplets at a time; more needs memory and saves little
+EVAL_BATCH = 4  # sequences at a time; more needs memory and saves little
 
 
 @dataclass
@@ -106,7 +94,10 @@ def _run(config: TrainConfig, out: Path, resume: bool) -> Outcome:
         state, networks = layout.place(from_first(state)), layout.place(networks)
         start = int(state.step)
         kind = Report if is_first() else Silent
-        report = kind(out, scalar_names(config), start=start, steps=config.steps, every=config.log.every)
+        scores = task_of(config.net).scores
+        report = kind(
+            out, scalar_names(config), scores, start=start, steps=config.steps, every=config.log.every
+        )
         stack.enter_context(closing(report))
         report.say(f"{out}: {describe(state.params)}, on {layout}; {data.note}")
         if started:
@@ -135,36 +126,40 @@ class Data:
 
     Attributes:
       batches: training batches from a step on; whole, or the share of one of several processes.
-      triplets: for evaluation, uint8 [n, 3, H, W, 3].
+      sequences: for evaluation, uint8 [n, frames, H, W, 3]: triplets or clips, see `train.tasks`.
       note: what they are, in words.
     """
 
     batches: Callable[..., Iterator[Batch]]
-    triplets: np.ndarray
+    sequences: np.ndarray
     note: str
 
     @classmethod
     def of(cls, config: TrainConfig) -> "Data":
-        data, crop = config.data, config.data.crop
+        data, crop, task = config.data, config.data.crop, task_of(config.net)
         sources = open_sources(_choice(config))
         shares, augmentation = sources.train, AUGMENTATIONS[data.augment]
-        triplets = evaluation_triplets(sources.val, limit=config.eval.limit, crop=config.eval.crop)
+        sequences = task.evaluation(sources.val, config.eval.limit, config.eval.crop)
         note = sources.note
         if config.overfit:
-            triplets = evaluation_triplets(shares[0][0], limit=config.overfit, crop=crop)
-            shares, augmentation = ((list(triplets), 1.0),), AUGMENTATIONS["none"]
-            note = f"overfits and is scored on {len(triplets)} triplets: {note}"
-        transform = TrainingTriplet(
-            crop, augmentation, 1 if config.overfit else data.stride, data.apart, data.jitter
+            sequences = task.evaluation(shares[0][0], config.overfit, crop)
+            shares, augmentation = ((list(sequences), 1.0),), AUGMENTATIONS["none"]
+            note = f"overfits and is scored on {len(sequences)} of them: {note}"
+        transform = task.transform(
+            crop=crop,
+            augmentation=augmentation,
+            stride=1 if config.overfit else data.stride,
+            every=data.apart,
+            jitter=data.jitter,
         )
 
         def batches(start: int, process: int = 0, processes: int = 1) -> Iterator[Batch]:
             reading = Reading(data.threads, data.workers, process, processes)
-            return training_batches(
+            return task.batches(
                 shares, transform, batch=data.batch, seed=config.seed, start=start, reading=reading
             )
 
-        return cls(batches, triplets, note)
+        return cls(batches, sequences, note)
 
 
 def _choice(config: TrainConfig) -> Choice:
@@ -181,6 +176,7 @@ def _choice(config: TrainConfig) -> Choice:
         synthetic=data.synthetic,
         skip_bad=data.skip_bad,
         cache_bytes=int(data.cache_gb * 2**30),
+        frames=task_of(config.net).frames,
     )
 
 
@@ -198,7 +194,7 @@ def _steps(
     start = int(state.step)
     batches = data.batches(start, jax.process_index(), jax.process_count())
     step_of_run = layout.step(jitted_train_step, config)
-    blend = score(create("blend", 0), data.triplets)
+    blend = baseline(task_of(config.net), data.sequences)
     if start < config.steps:
         report.say("compiling the training step ...")
     report.start_clock()
@@ -210,7 +206,7 @@ def _steps(
             last = step == config.steps
             if last or step % config.eval.every == 0:
                 report.settle()
-                evaluate(report, step, here(state.best), data.triplets, blend, config.log.pictures)
+                evaluate(report, step, here(state.best), data.sequences, blend, config.log.pictures)
             if last or step % config.log.checkpoint_every == 0 or stop.signal:
                 report.settle()
                 if checkpoints:
@@ -236,7 +232,7 @@ def keep_batch(out: Path, step: int, batch: Batch) -> Path:
     partial = out / f".batch_of_step_{step}.partial.npz"
     np.savez(partial, **batch)
     partial.rename(path.with_suffix(".npz"))
-    write_image(path.with_suffix(".png"), sheet({role: np.asarray(batch[role]) for role in ROLES}))
+    write_image(path.with_suffix(".png"), sheet(batch_panels(batch)))
     return path
 
 
@@ -267,16 +263,32 @@ def describe(params: ModelParams) -> str:
     return f"{params.config.name}, {count:,} parameters"
 
 
-def predictions(params: ModelParams, triplets: np.ndarray) -> Iterator[dict[str, Any]]:
-    """`eval_step` of all triplets, in batches of one size, so that it is compiled once."""
-    size = next(n for n in range(EVAL_BATCH, 0, -1) if len(triplets) % n == 0)
-    for place in range(0, len(triplets), size):
-        yield jax.device_get(eval_step(params, as_batch(triplets[place : place + size])))
+def in_batches(task: Task, sequences: np.ndarray) -> Iterator[Batch]:
+    """Batches of one size, so that what is done with them is compiled once."""
+    size = next(n for n in range(EVAL_BATCH, 0, -1) if len(sequences) % n == 0)
+    for place in range(0, len(sequences), size):
+        yield task.batch(sequences[place : place + size])
 
 
-def score(params: ModelParams, triplets: np.ndarray) -> float:
-    """Mean PSNR in decibels."""
-    return float(np.mean(np.concatenate([seen["psnr"] for seen in predictions(params, triplets)])))
+def predictions(params: ModelParams, sequences: np.ndarray) -> Iterator[dict[str, Any]]:
+    """`eval_step` of all sequences, in batches."""
+    for batch in in_batches(task_of(params.config), sequences):
+        yield jax.device_get(eval_step(params, batch))
+
+
+def baseline(task: Task, sequences: np.ndarray) -> Row:
+    """The mean scores of what needs no network, in decibels."""
+    return _means(task, map(task.baseline, in_batches(task, sequences)))
+
+
+def score(params: ModelParams, sequences: np.ndarray) -> Row:
+    """The mean scores of a network, in decibels."""
+    return _means(task_of(params.config), predictions(params, sequences))
+
+
+def _means(task: Task, seen: Iterable[dict[str, Any]]) -> Row:
+    parts = [{name: found[name] for name in task.scores} for found in seen]
+    return {name: float(np.mean(np.concatenate([part[name] for part in parts]))) for name in task.scores}
 
 
 def density(params: ModelParams) -> float:
@@ -286,17 +298,18 @@ def density(params: ModelParams) -> float:
 
 
 def evaluate(
-    report: Report, step: int, params: ModelParams, triplets: np.ndarray, blend: float, rows: int
+    report: Report, step: int, params: ModelParams, sequences: np.ndarray, blend: Row, rows: int
 ) -> None:
     """Scores the network, keeps it when it is the best so far, draws curve and pictures."""
-    psnr = score(params, triplets)
-    best = report.evaluation(step, psnr, blend, density(params))
+    scores = score(params, sequences)
+    best = report.evaluation(step, scores, blend, density(params))
     if best:
-        save(report.out / "model", params, step=step, psnr=psnr, blend_psnr=blend)
+        save(report.out / "model", params, step=step, **scores, **of_blend(blend))
     if rows:
-        chosen = triplets[spread(len(triplets), rows)]
+        chosen = sequences[spread(len(sequences), rows)]
         batches = list(predictions(params, chosen))
-        report.samples(step, panels(chosen, jax.tree.map(lambda *parts: np.concatenate(parts), *batches)))
+        seen = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
+        report.samples(step, task_of(params.config).panels(chosen, seen))
     report.start_clock()
 
 

@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"  python -m train.main --out {out} --resume")
         return 128 + outcome.stopped_by
     print("done; try it with")
-    print(f"  vfijax interpolate IN.mp4 OUT.mp4 --model {out / 'model'}")
+    command = "interpolate" if config.net.scale == 1 else "zoom"
+    print(f"  vfijax {command} IN.mp4 OUT.mp4 --model {out / 'model'}")
     return 0
 
 
@@ -146,7 +147,7 @@ def _leading() -> argparse.ArgumentParser:
 
 def _about(config: TrainConfig) -> str:
     return (
-        "Trains a network for frame interpolation. "
+        "Trains a network for frame interpolation, or for space-time super-resolution (zooming_slowmo). "
         f"--model NAME: one of {', '.join(name for name in PRESETS if name in MODELS)}. "
         f"--preset NAME: a recipe, one of {', '.join(PRESETS)}; without it the model's own. "
         "--net-from CHECKPOINT: the network of that, from fresh parameters. "

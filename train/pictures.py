@@ -1,9 +1,15 @@
 """Pictures of what a network makes of some triplets."""
 
+from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from datasets.transforms import reduced
+from vfijax.models import create
+from vfijax.scoring import two_stage
 
 LABEL_HEIGHT = 16  # pixels
 ERROR_GAIN = 5
@@ -51,8 +57,55 @@ def panels(triplets: np.ndarray, seen: dict[str, Any]) -> dict[str, np.ndarray]:
     return shown
 
 
+def clip_panels(clips: np.ndarray, seen: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The same for space-time super-resolution: the middle frame, which no input shows, and the one before.
+
+    Args:
+      clips: uint8 [B, N, H, W, 3].
+      seen: of `train.step.eval_step`.
+    """
+    between = clips.shape[1] // 2 // 2 * 2 + 1  # odd frames lie between inputs
+    given, prediction = between - 1, seen["prediction"]
+    small = np.stack([reduced(clip[::2]) for clip in clips])
+    bicubic = np.stack([two_stage(create("blend", 0), "bicubic", clip) for clip in small])
+    error = np.abs(prediction[:, between] - clips[:, between].astype(float))
+    return {
+        "input": enlarged(small[:, given // 2], clips.shape[3]),
+        "bicubic": bicubic[:, given],
+        "prediction": prediction[:, given],
+        "truth": clips[:, given],
+        "between: bicubic, blend": bicubic[:, between],
+        "prediction, between": prediction[:, between],
+        "truth, between": clips[:, between],
+        f"error x{ERROR_GAIN}": to_bytes(ERROR_GAIN / 255 * error),
+    }
+
+
+def enlarged(frames: np.ndarray, width: int) -> np.ndarray:
+    """Frames [..., H, W, 3] with pixels repeated until they are so wide."""
+    times = width // frames.shape[-2]
+    return frames.repeat(times, axis=-3).repeat(times, axis=-2)
+
+
+def batch_panels(batch: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Label to uint8 [B, H, W, 3] of every frame of a training batch; smaller ones are enlarged."""
+    frames: dict[str, np.ndarray] = {}
+    for role, array in batch.items():
+        frames |= (
+            {role: array}
+            if array.ndim == 4
+            else dict(zip(_numbered(role), np.moveaxis(array, 1, 0), strict=False))
+        )
+    width = max(array.shape[2] for array in frames.values())
+    return {name: enlarged(np.asarray(array), width) for name, array in frames.items()}
+
+
+def _numbered(role: str) -> Iterator[str]:
+    return (f"{role} {number}" for number in count(1))
+
+
 def sheet(shown: dict[str, np.ndarray]) -> np.ndarray:
-    """Panels side by side under their labels, one row per triplet: uint8 [H, W, 3]."""
+    """Panels side by side under their labels, one row per sequence: uint8 [H, W, 3]."""
     rows, height, width = next(iter(shown.values())).shape[:3]
     page = Image.new("RGB", (len(shown) * width, LABEL_HEIGHT + rows * height), "white")
     draw = ImageDraw.Draw(page)

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +40,35 @@ def to_csv(columns: list[str], rows: list[Row], header: bool = True) -> str:
     return text.getvalue()
 
 
+def of_blend(scores: Row) -> Row:
+    """Scores of the baseline under the names that they have beside those of the network."""
+    return {f"blend_{name}": value for name, value in scores.items()}
+
+
 def curves(rows: list[Row]) -> np.ndarray:
-    """The score beside that of the blend, and below it the loss, by step: uint8 [H, W, 3]."""
+    """Every score beside that of the blend, and below them the loss, by step: uint8 [H, W, 3]."""
 
     def line(key: str) -> tuple[list[float], list[float]]:
         known = [row for row in rows if key in row]
         return [row["step"] for row in known], [row[key] for row in known]
 
-    score = {"network": line("psnr"), "blend": line("blend_psnr")}
-    charts = [line_chart(score, x_label="step", y_label="PSNR in dB")]
+    names = dict.fromkeys(name for row in rows for name in row if name.startswith("psnr"))
+    charts = [
+        line_chart(
+            {"network": line(name), "blend": line(f"blend_{name}")},
+            x_label="step",
+            y_label=f"PSNR in dB, {_part(name)}".strip(", "),
+        )
+        for name in names
+    ]
     if line("loss")[0]:
         charts.append(line_chart({"loss": line("loss")}, x_label="step", y_label="loss"))
     return np.concatenate(charts)
+
+
+def _part(score: str) -> str:
+    """Which frames a score is over: "psnr_original" to "original", nothing for all of them."""
+    return score.removeprefix("psnr").lstrip("_")
 
 
 def duration(seconds: float) -> str:
@@ -79,15 +96,19 @@ class Report:
     Args:
       out: the run directory.
       scalars: names of what `collect` is given, in the order of metrics.csv.
+      scores: names of what `evaluation` is given.
       start: the step that a run begins with or goes on from; what an interrupted run wrote of later
         steps is dropped, because it happens again.
       steps: the last step, for the estimate of the time left.
       every: steps between lines.
     """
 
-    def __init__(self, out: Path, scalars: list[str], *, start: int, steps: int, every: int):
+    def __init__(
+        self, out: Path, scalars: list[str], scores: Sequence[str], *, start: int, steps: int, every: int
+    ):
         self.out, self.steps, self.every = out, steps, every
-        self.columns = ["step", *scalars, "seconds_per_step", "psnr", "blend_psnr", "density"]
+        scored = [*scores, *of_blend(dict.fromkeys(scores, 0.0))]
+        self.columns = ["step", *scalars, "seconds_per_step", *scored, "density"]
         self.rows = [row for row in read_metrics(out) if row["step"] <= start]
         rundir.write(out / METRICS, to_csv(self.columns, self.rows))
         self._board = tensorboardX.SummaryWriter(str(out / "tensorboard"), purge_step=start + 1)
@@ -171,21 +192,22 @@ class Report:
         for name, value in values.items():
             self._board.add_scalar(name, value, step)
 
-    def evaluation(self, step: int, psnr: float, blend_psnr: float, density: float) -> bool:
-        """Writes a score, and the part of the parameters that is not zero; draws the curve.
+    def evaluation(self, step: int, scores: Row, blend: Row, density: float) -> bool:
+        """Writes scores, and the part of the parameters that is not zero; draws the curve.
 
         Returns:
-          Whether the score is the best so far.
+          Whether `psnr` is the best so far.
         """
         best = max((row["psnr"] for row in self.rows if "psnr" in row), default=-math.inf)
-        self.write(step, {"psnr": psnr, "blend_psnr": blend_psnr, "density": density})
+        self.write(step, {**scores, **of_blend(blend), "density": density})
         write_image(self.out / "curve.png", curves(self.rows))
         zeros = f", density {100 * density:.1f} %" if density < 0.9995 else ""
-        self.say(f"evaluation at step {step}: {psnr:.3f} dB, blend {blend_psnr:.3f} dB{zeros}")
-        return psnr > best
+        parts = (f"{_part(n)} {scores[n]:.3f} dB, blend {blend[n]:.3f} dB".strip() for n in scores)
+        self.say(f"evaluation at step {step}: {'; '.join(parts)}{zeros}")
+        return scores["psnr"] > best
 
     def samples(self, step: int, shown: dict[str, np.ndarray]) -> None:
-        """Writes a picture of some triplets."""
+        """Writes a picture of some sequences."""
         picture = sheet(shown)
         (self.out / "samples").mkdir(exist_ok=True)
         write_image(self.out / "samples" / f"step_{step:07d}.png", picture)
@@ -195,7 +217,9 @@ class Report:
 class Silent(Report):
     """That of the processes which tell and write nothing: it only notices what is not finite."""
 
-    def __init__(self, out: Path, scalars: list[str], *, start: int, steps: int, every: int):
+    def __init__(
+        self, out: Path, scalars: list[str], scores: Sequence[str], *, start: int, steps: int, every: int
+    ):
         self.out, self.columns = out, scalars
         self._pending = None
 
@@ -211,7 +235,7 @@ class Silent(Report):
     def _account(self, step: int, values: Row) -> None:
         """Nothing is written."""
 
-    def evaluation(self, step: int, psnr: float, blend_psnr: float, density: float) -> bool:
+    def evaluation(self, step: int, scores: Row, blend: Row, density: float) -> bool:
         return False
 
     def samples(self, step: int, shown: dict[str, np.ndarray]) -> None:

@@ -1,6 +1,5 @@
 """One step of training and of evaluation, as pure functions."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,17 +11,13 @@ import optax
 
 from train.config import OptimConfig, TrainConfig
 from train.state import TrainState, learning_rate, optimizer
+from train.tasks import Batch, task_of
 from vfijax.losses import LossWeights, needs_flip, weighted
-from vfijax.metrics import psnr
-from vfijax.models import forward
-from vfijax.pairs import to_float, to_uint8
 from vfijax.params import ModelParams
 
-Batch = dict[str, Any]
 Networks = Mapping[str, Any]  # parameters of the networks behind perceptual losses
 SUMMED = ("charbonnier_sum", "l1_sum", "l2_sum")  # terms that add up over the parts of a batch
 INSEPARABLE = ("vgg19",)  # terms that cannot be had from those of the parts; all others are means
-MAX_PSNR = 100.0  # decibels, for frames predicted without error, so that means stay finite
 
 
 @dataclass(frozen=True)
@@ -51,16 +46,20 @@ def loss(
 
     Args:
       params: the network.
-      batch: `first`, `middle` and `last`, uint8 or float [B, H, W, 3]; the middle one is the target.
+      batch: as the network's task has it (`train.tasks`), uint8 or float: `first`, `middle` and `last`
+        [B, H, W, 3], the middle one is the target; or `inputs` [B, N, H, W, 3] and `targets`
+        [B, 2N-1, 4H, 4W, 3].
       objective: what is asked for.
       networks: of the perceptual terms, by name.
     """
-    first, middle, last = (to_float(jnp.asarray(batch[role])) for role in ("first", "middle", "last"))
-    run = partial(forward, params, reference_grads=objective.reference_grads, precision=objective.precision)
-    frame, aux = run(first, last)
-    if needs_flip(objective.losses):
-        aux = aux | {"flipped": run(last, first)[0]}
-    return weighted(objective.losses, frame, middle, aux, networks)
+    predicted = task_of(params.config).predict(
+        params,
+        batch,
+        flip=needs_flip(objective.losses),
+        reference_grads=objective.reference_grads,
+        precision=objective.precision,
+    )
+    return weighted(objective.losses, *predicted, networks)
 
 
 def loss_of_part(
@@ -128,38 +127,15 @@ jitted_train_step = jax.jit(train_step, static_argnames=("objective", "optim"), 
 
 @jax.jit
 def eval_step(params: ModelParams, batch: Batch) -> dict[str, Any]:
-    """What the network makes of some triplets.
-
-    Args:
-      params: the network.
-      batch: `first`, `middle` and `last`, uint8 [B, H, W, 3].
+    """What the network makes of some sequences of its task, uint8.
 
     Returns:
-      `prediction`: uint8 [B, H, W, 3], rounded as in the published evaluation.
-      `psnr`: [B] in decibels, of that; a frame without any error counts as 100 dB.
+      `prediction`: uint8, rounded as in the published evaluation; [B, H, W, 3], or whole clips.
+      `psnr`: [B] in decibels, of that; a frame without any error counts as 100 dB. Of clips it is the mean
+        over the frames, and `psnr_interpolated` and `psnr_original` are those over some of them.
+      For pairs also
       `masks`: name to [B, H, W, 1], for networks that have masks.
-      `displacements`: a tuple of [B, 2, H, W], for networks with sampling offsets, see `displacement`.
+      `displacements`: a tuple of [B, 2, H, W], for networks with sampling offsets, see
+        `train.tasks.displacement`.
     """
-    height, width = batch["first"].shape[1:3]
-    frame, aux = forward(params, to_float(batch["first"]), to_float(batch["last"]))
-    prediction = to_uint8(frame)
-    fields = (displacement(taps, params.config.dilation) for taps in aux["offsets"])
-    return {
-        "prediction": prediction,
-        "psnr": jnp.minimum(psnr(to_float(prediction), to_float(batch["middle"])), MAX_PSNR),
-        "masks": {name: mask[:, :height, :width] for name, mask in aux["masks"].items()},
-        "displacements": tuple(field[..., :height, :width] for field in fields),
-    }
-
-
-def displacement(taps: Any, dilation: int) -> jax.Array:
-    """Where a pixel is taken from on average: [B, 2, H, W] in pixels, rows and columns.
-
-    The mean, by weight, of the place of a tap in its grid plus the tap's offset.
-    """
-    side = math.isqrt(taps.weight.shape[1])
-    axis = (jnp.arange(side) - (side - 1) / 2) * dilation
-    grid = jnp.stack(jnp.meshgrid(axis, axis, indexing="ij")).reshape(2, -1, 1, 1)
-    places = grid + jnp.stack([taps.offset_y, taps.offset_x], axis=1)
-    weight = taps.weight[:, None]
-    return (weight * places).sum(2) / weight.sum(2)
+    return task_of(params.config).see(params, batch)

@@ -46,9 +46,10 @@ def params(name):
     def liven(path, leaf):
         if path[-1].key != "bias":
             return leaf
-        if path[0].key == "unet":  # ReLU: some inputs are positive
-            return jnp.abs(leaf) + 0.05
-        return leaf + jnp.linspace(-0.5, 0.5, leaf.size)  # PReLU: some are negative
+        if path[0].key in ("synthesis", "features"):  # PReLU: some inputs are negative
+            return leaf + jnp.linspace(-0.5, 0.5, leaf.size)
+        positive = jnp.abs(leaf) + 0.05  # ReLU: some inputs are positive
+        return -positive if path[-2].key == "pointwise_grouped" else positive  # this branch is subtracted
 
     fresh = create(config, 0)
     return vfijax.ModelParams(jax.tree_util.tree_map_with_path(liven, fresh.tree), config)

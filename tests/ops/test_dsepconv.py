@@ -16,7 +16,6 @@ from tests.tolerance import close
 from vfijax.ops import adacof, dsepconv, sepconv
 
 PATH = Path(__file__).parents[1] / "golden" / "ops_dsepconv.npz"
-GRIDS = pytest.mark.parametrize("grid", ["reference", "centred"])
 BOTH = pytest.mark.parametrize("implementation", ["reference", "xla"])
 FIELDS = ("vertical", "horizontal", "offset_y", "offset_x", "mask")
 NAMES = ("out", *(f"d_{name}" for name in ("image", *FIELDS)))
@@ -223,12 +222,12 @@ def test_gradients_are_finite_differences(case, implementation, float64):
             np.testing.assert_allclose(np.vdot(gradient, direction), slope, rtol=1e-7, atol=1e-7)
 
 
-@BOTH
-@GRIDS
+@pytest.mark.parametrize(("grid", "implementation"), [("reference", "xla"), ("centred", "reference")])
 def test_padding_by_the_edges_beforehand_changes_nothing(grid, implementation, float64):
-    case = Case("", n=5, reach=4.0)
+    case = Case("", n=4 if grid == "centred" else 5, reach=4.0)
     (image, *fields), cotangent = case.arrays(np.float64), case.cotangent(np.float64)
-    widths = [(0, 0), (2, 2), (2, 2), (0, 0)]
+    around = (case.n // 2, case.n - 1 - case.n // 2)
+    widths = [(0, 0), around, around, (0, 0)]
     padded, unpad = jax.vjp(lambda image: jnp.pad(image, widths, mode="edge"), image)
     run = partial(value_and_gradients, cotangent=cotangent, grid=grid, implementation=implementation)
     out, d_image, *d_fields = run((image, *fields))
@@ -290,8 +289,7 @@ def test_an_output_that_nothing_uses_has_no_gradient():
 # ------------------------------------------------------------------------------------------- dtypes
 
 
-@BOTH
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize(("dtype", "implementation"), [("bfloat16", "xla"), ("float16", "reference")])
 @pytest.mark.usefixtures("strict")
 def test_half_precision_is_float32_inside(dtype, implementation):
     case = Case("", n=5)

@@ -120,20 +120,12 @@ def test_values_and_all_gradients_are_the_published_ones(case, implementation):
 @EVERY_OP
 @EVERY_CASE
 @pytest.mark.usefixtures("float64")
-def test_reference_is_plain_python(op, case):
-    image, *kernels = case.arrays(op, np.float64)
-    actual = OPS[op](image, *kernels, implementation="reference")
-    expected = plain_python(op, image if case.padded else pad(image, case.n), *kernels)
-    np.testing.assert_allclose(actual, expected, rtol=1e-11, atol=1e-12)
-
-
-@EVERY_OP
-@EVERY_CASE
-@pytest.mark.usefixtures("float64")
-def test_xla_is_the_reference_in_values_and_all_gradients(op, case):
+def test_values_are_plain_python_and_xla_has_the_gradients_of_the_reference(op, case):
     arrays, cotangent = case.arrays(op, np.float64), case.cotangent(np.float64)
-    run = partial(value_and_gradients, op, arrays, cotangent)
-    for actual, expected in zip(run("xla"), run("reference"), strict=True):
+    image = arrays[0] if case.padded else pad(arrays[0], case.n)
+    results = [value_and_gradients(op, arrays, cotangent, name) for name in ("xla", "reference")]
+    np.testing.assert_allclose(results[1][0], plain_python(op, image, *arrays[1:]), rtol=1e-11, atol=1e-12)
+    for actual, expected in zip(*results, strict=True):
         assert actual.shape == expected.shape
         np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-12 * np.abs(expected).max())
 
@@ -189,9 +181,8 @@ def test_a_separable_kernel_is_the_full_kernel_of_its_products():
 
 @BOTH
 @EVERY_OP
-@pytest.mark.parametrize("padded", [True, False])
-def test_gradients_are_finite_differences(op, padded, implementation, float64):
-    case = Case(n=3, height=3, width=4, channels=2, batch=2, padded=padded)
+def test_gradients_are_finite_differences(op, implementation, float64):
+    case = Case(n=3, height=3, width=4, channels=2, batch=2, padded=False)
     arrays, cotangent = case.arrays(op, np.float64), case.cotangent(np.float64)
     _, *gradients = value_and_gradients(op, arrays, cotangent, implementation)
     energy = jax.jit(lambda *a: jnp.vdot(cotangent, OPS[op](*a, implementation=implementation)))
@@ -231,18 +222,17 @@ def test_an_output_that_nothing_uses_has_no_gradient(op):
 # ------------------------------------------------------------------------------------------- dtypes
 
 
-@BOTH
 @EVERY_OP
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.usefixtures("strict")
-def test_half_precision_is_float32_inside(op, dtype, implementation):
+def test_half_precision_is_float32_inside(op, dtype):
     case = Case(n=9, height=4, width=5, padded=False)
     arrays = tuple(jnp.asarray(array, dtype) for array in case.arrays(op))
     cotangent = jnp.asarray(case.cotangent(), dtype)
-    results = value_and_gradients(op, arrays, cotangent, implementation)
+    results = value_and_gradients(op, arrays, cotangent)
     assert {result.dtype for result in results} == {jnp.dtype(dtype)}
     wide = [array.astype(jnp.float32) for array in (*arrays, cotangent)]
-    exact = value_and_gradients(op, tuple(wide[:-1]), wide[-1], implementation)
+    exact = value_and_gradients(op, tuple(wide[:-1]), wide[-1])
     for actual, expected in zip(results, exact, strict=True):
         # One rounding of the result; a half precision sum over the taps would be off by more.
         step = float(jnp.finfo(dtype).eps)
@@ -265,25 +255,21 @@ def test_every_result_has_the_dtype_of_its_array(op, implementation):
 # --------------------------------------------------------------------------------------- under jax
 
 
-@BOTH
 @EVERY_OP
-def test_vmap_over_a_new_axis_equals_one_call_each(op, implementation):
-    calls = [tuple(array * (1 + i) for array in Case(padded=False).arrays(op)) for i in range(2)]
-    run = jax.jit(partial(OPS[op], implementation=implementation))
-    gradient = jax.jit(jax.grad(lambda *a: jnp.sum(run(*a) ** 2), argnums=(0, 1)))
-    together = [np.stack(arrays) for arrays in zip(*calls, strict=True)]
+def test_vmap_over_a_new_axis_equals_one_call_each(op):
+    case = Case(padded=False)
+    calls = [tuple(array * (1 + i) for array in case.arrays(op)) for i in range(2)]
+    run = partial(value_and_gradients, op, cotangent=case.cotangent())
+    together = jax.vmap(run)(tuple(np.stack(arrays) for arrays in zip(*calls, strict=True)))
     for i, arrays in enumerate(calls):
-        close(jax.vmap(run)(*together)[i], run(*arrays), terms=9)
-        for actual, expected in zip(jax.vmap(gradient)(*together), gradient(*arrays), strict=True):
+        for actual, expected in zip(together, run(arrays), strict=True):
             close(actual[i], expected, terms=9, gradient=True)
 
 
 @EVERY_OP
-@pytest.mark.parametrize("implementation", ["reference", "xla", "auto"])
-def test_jit_equals_the_plain_call(op, implementation):
+def test_jit_equals_the_plain_call(op):
     arrays = Case(n=5, padded=False).arrays(op)
-    run = partial(OPS[op], implementation=implementation)
-    close(jax.jit(run)(*arrays), run(*arrays), terms=25)
+    close(jax.jit(OPS[op])(*arrays), OPS[op](*arrays), terms=25)
 
 
 @EVERY_OP

@@ -41,7 +41,10 @@ def network(name, width=6):
     """Fresh parameters under which no ReLU is dead."""
 
     def liven(path, leaf):
-        return jnp.abs(leaf) + 0.05 if path[0].key == "unet" and path[-1].key == "bias" else leaf
+        if path[-1].key != "bias" or path[0].key in ("synthesis", "features"):
+            return leaf
+        positive = jnp.abs(leaf) + 0.05
+        return -positive if path[-2].key == "pointwise_grouped" else positive  # this branch is subtracted
 
     fresh = create(narrow(name, width, **NETWORKS[name]), 0)
     return vfijax.ModelParams(jax.tree_util.tree_map_with_path(liven, fresh.tree), fresh.config)

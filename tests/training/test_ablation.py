@@ -92,7 +92,7 @@ def test_every_variant_is_a_run_with_scores_and_a_row(here, capsys):
     for name, model in {"l1": params, "blend": vfijax.create("blend", 0)}.items():
         psnr = [
             measure(predict(model, first, last), middle, PROTOCOLS["published"], "")["psnr"]
-            for first, middle, last in Data.of(RECIPE).triplets
+            for first, middle, last in Data.of(RECIPE).sequences
         ]
         assert rows[name]["scores"]["validation"]["psnr"] == pytest.approx(np.mean(psnr))
 

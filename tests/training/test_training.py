@@ -20,7 +20,8 @@ from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainCo
 from train.loop import run
 from train.report import read_metrics
 from train.state import Checkpoints, begin, initial_params, initial_state, learning_rate, optimizer
-from train.step import Objective, displacement, eval_step, jitted_train_step, loss
+from train.step import Objective, eval_step, jitted_train_step, loss
+from train.tasks import displacement
 from vfijax.channels import Widths
 from vfijax.losses import LossWeights
 from vfijax.media import read_image

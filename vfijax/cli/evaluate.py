@@ -1,4 +1,4 @@
-"""`vfijax evaluate`: how good a model is, on triplets with a known middle frame or on a video."""
+"""`vfijax evaluate`: how good a model is, on triplets with a known middle frame, a video, or clips."""
 
 import sys
 from dataclasses import dataclass, field
@@ -9,6 +9,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from vfijax.checkpoint import config_to_json
+from vfijax.cli import clips
+from vfijax.cli.clips import Contestant
 from vfijax.cli.model import resolve
 from vfijax.media import Triplet, write_image
 from vfijax.media.plot import line_chart
@@ -16,13 +19,17 @@ from vfijax.media.progress import progress
 from vfijax.params import ModelParams
 from vfijax.perceptual import Lpips, load_lpips
 from vfijax.scoring import (
+    CLIP_SET_SIZES,
     SET_SIZES,
+    ClipReport,
     Report,
     Row,
     environment,
+    find_clip_set,
     find_groups,
     find_set,
     sample,
+    score_clips,
     score_triplets,
     score_video,
     write_json,
@@ -46,7 +53,8 @@ class Args:
     """Scores a model by PSNR, SSIM, RMSE and mean absolute error (MAE), and LPIPS; errors are in [0, 1].
 
     On triplets it predicts the middle frame. On a video it drops every second frame, predicts it from
-    its neighbours, and reports the average of the neighbours (blend) beside it.
+    its neighbours, and reports the average of the neighbours (blend) beside it. On clips with --zoom it
+    makes them of every second frame at a quarter of the size.
     """
 
     model: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CHECKPOINT [...]")] = ()
@@ -73,6 +81,15 @@ class Args:
 
     compare: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """With --video: write a video of the input held, the truth, the interpolated video and the error."""
+
+    zoom: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=DIR [...]")] = ()
+    """Folders of full-size clips, each a folder of images, for models that make clips larger: Vid4, or the
+    septuplets of Vimeo-90K, of which the names fast, medium and slow take the list fast_testset.txt and so
+    on. All other models, and blend, are scored before and after bicubic enlargement."""
+
+    published_windows: bool = False
+    """With --zoom: the windows of the published evaluation, which drop up to five frames at the end of a
+    clip; these have no score, whatever the method."""
 
     every: Annotated[int, tyro.conf.arg(metavar="N")] = 2
     """With --video: predict one frame after every N-th; 2 drops every second frame, 30 takes the triplets
@@ -116,6 +133,7 @@ class Session:
     console: Console = field(default_factory=Console)
     results: list[dict[str, Any]] = field(default_factory=list)
     summary: list[tuple[str, str, Report]] = field(default_factory=list)
+    clips: list[tuple[str, str, ClipReport]] = field(default_factory=list)
 
     @property
     def folder(self) -> Path | None:
@@ -125,9 +143,16 @@ class Session:
     def add(self, data: str, source: Path, model: str, report: Report, **notes: Any) -> None:
         """Keeps a report and writes all so far, so that a later failure loses nothing."""
         self.summary.append((data, model, report))
-        self.results.append(
-            {"data": data, "path": str(source), "checkpoint": model, **notes, **report.to_json()}
-        )
+        self._keep({"data": data, "path": str(source), "checkpoint": model, **notes, **report.to_json()})
+
+    def add_clips(self, data: str, source: Path, by: Contestant, report: ClipReport, **notes: Any) -> None:
+        """The same for clips."""
+        self.clips.append((data, by.name, report))
+        of = {"checkpoint": by.model, "method": by.name, "model": config_to_json(by.params.config)}
+        self._keep({"data": data, "path": str(source), **of, **notes, **report.to_json()})
+
+    def _keep(self, result: dict[str, Any]) -> None:
+        self.results.append(result)
         if self.args.out is not None and self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             target = self.args.out if self.args.out.suffix == ".json" else self.args.out / "scores.json"
@@ -136,22 +161,35 @@ class Session:
 
 def run(args: Args) -> None:
     sets = _check(args)
+    clip_sets = _named("zoom", args.zoom)
+    found = {name: find_clip_set(directory, name) for name, directory in clip_sets.items()}
     models = {name: resolve(name) for name in args.model} or {"": resolve(None)}
+    _check_models(args, models)
     session = Session(args, _lpips(args))
     for name, (directory, triplets) in sets.items():
         for model, params in models.items():
             _score_set(session, name, directory, triplets, model, params)
     if args.video is not None:
         _score_video(session, args.video, models)
-    session.console.print(_summary(session.summary))
+    for name, directory in clip_sets.items():
+        for contestant in clips.contestants(models, args.published_windows):
+            _score_clip_set(session, name, directory, found[name], contestant)
+    if session.summary:
+        session.console.print(_summary(session.summary))
+    if session.clips:
+        session.console.print(clips.summary(session.clips))
     if args.out is not None:
         print(f"written to {args.out}")
 
 
 def _check(args: Args) -> dict[str, tuple[Path, list[Triplet]]]:
     """Everything that can be wrong with the options, before any work; the triplets of every set."""
-    if not args.data and args.video is None:
-        raise ValueError("nothing to score; give --data NAME=DIR or --video FILE")
+    if not args.data and args.video is None and not args.zoom:
+        raise ValueError("nothing to score; give --data NAME=DIR, --video FILE or --zoom NAME=DIR")
+    if args.published_windows and not args.zoom:
+        raise ValueError("--published-windows belongs to --zoom NAME=DIR; give that too")
+    if args.zoom and (args.lpips or args.protocol != Args().protocol):
+        raise ValueError("--zoom has measures of its own; leave --protocol and --lpips away")
     if args.compare is not None and (args.video is None or len(args.model) > 1):
         raise ValueError("--compare shows one model on a video; give it with --video and a single --model")
     if args.every != 2 and args.video is None:
@@ -164,15 +202,33 @@ def _check(args: Args) -> dict[str, tuple[Path, list[Triplet]]]:
     if args.out is not None and args.out.suffix != ".json" and args.out.is_file():
         raise ValueError(f"--out {args.out}: is a file; give a folder, or a name that ends in .json")
     sets: dict[str, tuple[Path, list[Triplet]]] = {}
-    for entry in args.data:
+    for name, directory in _named("data", args.data).items():
+        found = find_groups(directory) if args.sequences else find_set(directory)
+        sets[name] = directory, sample(found, args.sample, args.seed) if args.sample else found
+    return sets
+
+
+def _named(option: str, entries: tuple[str, ...]) -> dict[str, Path]:
+    """The directories of an option by their names."""
+    directories: dict[str, Path] = {}
+    for entry in entries:
         name, equals, directory = entry.partition("=")
         if not (name and equals and directory) or "/" in name:
-            raise ValueError(f"--data {entry}: give NAME=DIR, such as middlebury=data/middlebury")
-        if name in sets:
-            raise ValueError(f"--data {entry}: the name {name} is given twice; names must differ")
-        found = find_groups(directory) if args.sequences else find_set(directory)
-        sets[name] = Path(directory), sample(found, args.sample, args.seed) if args.sample else found
-    return sets
+            example = "middlebury=data/middlebury" if option == "data" else "vid4=data/vid4"
+            raise ValueError(f"--{option} {entry}: give NAME=DIR, such as {example}")
+        if name in directories:
+            raise ValueError(f"--{option} {entry}: the name {name} is given twice; names must differ")
+        directories[name] = Path(directory)
+    return directories
+
+
+def _check_models(args: Args, models: dict[str, ModelParams]) -> None:
+    for name, params in models.items():
+        if params.config.scale > 1 and (args.data or args.video is not None):
+            raise ValueError(
+                f"--model {name}: {params.config.name} makes clips larger; score it with --zoom NAME=DIR, "
+                "not with --data or --video"
+            )
 
 
 def _check_choice(args: Args) -> None:
@@ -221,6 +277,25 @@ def _score_set(
         folder = session.folder / "worst" / _file_name(name, model)
         write_worst(folder, params, triplets, report, session.args.worst, crop=session.args.crop)
         print(f"worst frames in {folder}")
+
+
+def _score_clip_set(
+    session: Session, name: str, directory: Path, found: dict[str, list[Path]], contestant: Contestant
+) -> None:
+    window = clips.WINDOW if session.args.published_windows else None
+    with progress(f"{name}, {contestant.name}") as show:
+        report = score_clips(contestant.method, found, window=window, progress=show)
+    expected = CLIP_SET_SIZES.get(name, len(found))
+    if len(found) != expected:
+        note = f"{name} has {len(found)} clips, published means are over {expected}: not comparable"
+        print(f"vfijax: note: {note}", file=sys.stderr)
+    if report.dropped:
+        count, of = sum(report.dropped.values()), len(report.dropped)
+        print(f"vfijax: note: {count} frames at the end of {of} clips have no score", file=sys.stderr)
+    taken = {"published_windows": session.args.published_windows}
+    session.add_clips(name, directory, contestant, report, comparable=len(found) == expected, taken=taken)
+    if table := clips.by_clip(f"{name}, {contestant.name}", report):
+        session.console.print(table)
 
 
 def _score_video(session: Session, video: Path, models: dict[str, ModelParams]) -> None:

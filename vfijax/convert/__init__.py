@@ -52,12 +52,11 @@ def from_torch(name: str, source: str | os.PathLike[str] | Mapping[str, Any], **
     """
     config = _published_config(name, changes)
     weights = source if isinstance(source, Mapping) else torch_file.read(source, "convert")
-    weights = {key: np.asarray(value) for key, value in _unwrap(weights).items()}
-    weights = _renamed(weights, config.architecture)
-    found = {key: value.shape for key, value in weights.items()}
-    problems = _problems(official_shapes(config), found)
+    given = {key: np.asarray(value) for key, value in _unwrap(weights).items()}
+    weights = _renamed(given, config.architecture)
+    problems = _problems(official_shapes(config), {key: value.shape for key, value in weights.items()})
     if problems:
-        advice = _better(name, found)
+        advice = _better(name, {key: value.shape for key, value in given.items()})
         raise ValueError(f"convert: the weights do not fit {name}: {'; '.join(problems)}. {advice}")
     unsound = [key for key, value in weights.items() if not np.isfinite(value).all()]
     if unsound:

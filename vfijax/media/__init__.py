@@ -7,7 +7,7 @@ from vfijax.media.errors import MediaError
 from vfijax.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key
 from vfijax.media.folders import ImageFolderReader, ImageFolderWriter
 from vfijax.media.images import decode_image, read_image, write_image
-from vfijax.media.layouts import NoTriplets, Triplet, find_clips, find_images, find_triplets
+from vfijax.media.layouts import NoTriplets, Triplet, find_clips, find_images, find_sequences, find_triplets
 from vfijax.media.video import Frame, VideoInfo, upright
 from vfijax.media.video_reader import VideoReader
 from vfijax.media.video_writer import CODECS, VideoWriter
@@ -29,6 +29,7 @@ __all__ = [
     "decode_image",
     "find_clips",
     "find_images",
+    "find_sequences",
     "find_triplets",
     "histogram_difference",
     "natural_key",

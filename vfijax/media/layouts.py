@@ -123,6 +123,44 @@ def find_clips(root: str | os.PathLike[str]) -> list[Path]:
     return clips
 
 
+def find_sequences(
+    root: str | os.PathLike[str], *, least: int, listed: str | None = None
+) -> dict[str, list[Path]]:
+    """The images of every folder, at any depth, that holds at least `least` of them; all in natural order.
+
+    Args:
+      root: the folder; where it has a folder `sequences`, as Vimeo-90K has, what is below that counts.
+      least: images that make a sequence.
+      listed: name of a file in the folder that says which sequences to take, one a line, such as
+        `sep_testlist.txt`.
+
+    Returns:
+      Name of the sequence, which is its folder below the root, to its images.
+
+    Raises:
+      MediaError: no such folder or list, a listed sequence that is too short, or nothing found.
+    """
+    root = _folder(root)
+    start = root / "sequences" if (root / "sequences").is_dir() else root
+    if listed is None:
+        found = {folder: images for folder, images in _image_folders(start) if len(images) >= least}
+    else:
+        if not (root / listed).is_file():
+            raise MediaError(f"{root}: has no {listed}")
+        names = [line.strip() for line in (root / listed).read_text().splitlines() if line.strip()]
+        found = {start / name: _images(start / name) for name in names}
+        for folder, images in found.items():
+            if len(images) < least:
+                raise MediaError(f"{listed} lists {folder}, which holds {len(images)} of {least} images")
+    if not found:
+        raise MediaError(f"{root}: no folder with {least} images or more")
+    order = sorted(found, key=natural_key)
+    return {
+        folder.relative_to(start).as_posix() if folder != start else root.name: found[folder]
+        for folder in order
+    }
+
+
 def _with_suffix(paths: Iterator[Path], suffixes: tuple[str, ...]) -> list[Path]:
     """Visible files only: systems leave hidden companions such as ._im1.png beside the real ones."""
     chosen = (p for p in paths if p.suffix.lower() in suffixes and not p.name.startswith("."))

@@ -38,7 +38,7 @@ from vfijax.models.unet import (
 from vfijax.ops import dsepconv
 from vfijax.ops.dsepconv import Grid
 
-CALM = 0.1  # gain for the last kernels of the separable kernels and masks of a fresh network
+CALM = 0.1  # gain for the last kernels of a fresh network, except those of the offsets
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,8 @@ def starts(taps: int, masks: bool, grid: Grid) -> dict[str, Start]:
     offset = Start((taps - 3) / 2 if grid == "reference" else 0.0)
     begin = {"vertical": line, "horizontal": line, "offset_y": offset, "offset_x": offset}
     begin |= {"mask": Start(0.0, CALM)}
-    return {f"{name}{side}": start for name, start in begin.items() for side in (1, 2)}
+    both = {f"{name}{side}": start for name, start in begin.items() for side in (1, 2)}
+    return {**both, "bias": Start(0.0, CALM)}  # of EDSC
 
 
 def ends_of(heads: Sequence[Head], taps: int) -> dict[str, int]:

@@ -38,7 +38,7 @@ TAPS = 51
 HEADS = tuple(Head(f"{axis}{side}", "line") for side in (1, 2) for axis in ("vertical", "horizontal"))
 # Gain for the last kernels of a fresh network. Nothing normalises a separable kernel: drawn like the other
 # layers, its 51 * 51 products would drown the frame in noise.
-CALM = 0.02
+CALM = 0.01
 
 
 @dataclass(frozen=True)

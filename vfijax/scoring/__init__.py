@@ -6,26 +6,44 @@
 from vfijax.scoring.pictures import error_picture, sheet
 from vfijax.scoring.protocols import MEASURES, PROTOCOLS, Protocol, measure, predict
 from vfijax.scoring.report import Report, Row, environment, write_json
+from vfijax.scoring.spacetime import (
+    CLIP_SET_SIZES,
+    KINDS,
+    ClipReport,
+    Method,
+    find_clip_set,
+    score_clips,
+    score_frame,
+    two_stage,
+)
 from vfijax.scoring.triplets import SET_SIZES, find_groups, find_set, sample, score_triplets, write_worst
 from vfijax.scoring.video import score_video
 
 __all__ = [
+    "CLIP_SET_SIZES",
+    "KINDS",
     "MEASURES",
     "PROTOCOLS",
     "SET_SIZES",
+    "ClipReport",
+    "Method",
     "Protocol",
     "Report",
     "Row",
     "environment",
     "error_picture",
+    "find_clip_set",
     "find_groups",
     "find_set",
     "measure",
     "predict",
     "sample",
+    "score_clips",
+    "score_frame",
     "score_triplets",
     "score_video",
     "sheet",
+    "two_stage",
     "write_json",
     "write_worst",
 ]
