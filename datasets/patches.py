@@ -20,7 +20,7 @@ from datasets.built import BUILDERS, open_built
 from datasets.motion import UNITS, default_measure
 from datasets.patch_cache import PatchSource, is_patches, open_patches, prepare_patches
 from datasets.selection import DEFAULT, PatchParameters
-from datasets.sources import BadItem, ClipSource, Items, Source, TripletSource, find_items
+from datasets.sources import BadItem, ClipSource, Items, Source, TripletSource, files_of, find_items
 from datasets.statistics import table
 from vfijax.media import MediaError, Triplet
 from vfijax.media.progress import progress as progress_bar
@@ -145,11 +145,7 @@ def _limited(source: Source, limit: int) -> Source:
 
 def _fingerprint(files: Items) -> str:
     """Changes when a file is added, removed, renamed or changes its size."""
-    paths = [
-        path
-        for file in files
-        for path in ([file.first, file.middle, file.last] if isinstance(file, Triplet) else [file])
-    ]
+    paths = [path for item in files for path in files_of(item)]
     text = "\n".join(f"{path} {path.stat().st_size}" for path in paths)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 

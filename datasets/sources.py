@@ -70,8 +70,7 @@ class TripletSource:
         return len(self.triplets)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        triplet = self.triplets[index]
-        return read_pictures((triplet.first, triplet.middle, triplet.last), self.least)
+        return read_pictures(files_of(self.triplets[index]), self.least)
 
 
 @dataclass(frozen=True)
@@ -291,6 +290,13 @@ def _pictures_or_clips(root: Path, split: str, frames: int) -> Items:
 
 def _refuse(message: str) -> None:
     raise BadItem(message)
+
+
+def files_of(item: Triplet | Pictures | Path) -> Pictures:
+    """The files that an item is read from."""
+    if isinstance(item, Triplet):
+        return item.first, item.middle, item.last
+    return item if isinstance(item, tuple) else (item,)
 
 
 def open_items(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vfijax.models.zooming import ZoomingConfig, forward_clip
+from vfijax.ops.dispatch import check_implementation
 from vfijax.pairs import to_float, to_uint8
 from vfijax.params import ModelParams
 
@@ -57,7 +58,7 @@ def zoom(params: ModelParams, frames: jax.Array | np.ndarray, *, implementation:
 
     Raises:
       TypeError, ValueError: frames of wrong rank, size or dtype, fewer than two, NaN (outside of jit,
-        where values are known), or a model of another kind.
+        where values are known), a model of another kind, or an unknown implementation.
     """
     if not isinstance(params.config, ZoomingConfig):
         raise ValueError(
@@ -65,4 +66,5 @@ def zoom(params: ModelParams, frames: jax.Array | np.ndarray, *, implementation:
             "model, or use vfijax.interpolate"
         )
     check_clip(frames)
+    check_implementation(implementation)
     return _zoom(params, frames, implementation)

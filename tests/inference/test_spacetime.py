@@ -17,7 +17,7 @@ from vfijax.pairs import to_uint8
 
 @cache
 def network():
-    return create(narrow("zooming_slowmo", 2, groups=2, blocks=1, ablation="b"), 0)
+    return create(narrow("zooming_slowmo", 2, groups=2, blocks=1, ablation="a"), 0)
 
 
 def clip(*shape, dtype=np.float32, seed=0):

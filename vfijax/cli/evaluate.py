@@ -7,23 +7,21 @@ from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from vfijax.checkpoint import config_to_json
-from vfijax.cli import clips
-from vfijax.cli.clips import Contestant
+from vfijax.cli.contestants import WINDOW, Contestant, contestants
 from vfijax.cli.model import resolve
+from vfijax.cli.tables import clip_rows, clip_summary, rows, summary
 from vfijax.media import Triplet, write_image
 from vfijax.media.plot import line_chart
 from vfijax.media.progress import progress
 from vfijax.params import ModelParams
 from vfijax.perceptual import Lpips, load_lpips
 from vfijax.scoring import (
-    CLIP_SET_SIZES,
+    CLIP_SET_FRAMES,
     SET_SIZES,
     ClipReport,
     Report,
-    Row,
     environment,
     find_clip_set,
     find_groups,
@@ -35,17 +33,6 @@ from vfijax.scoring import (
     write_json,
     write_worst,
 )
-
-ROWS_SHOWN = 24  # of larger sets the worst frames are listed
-HEADINGS = {  # in the order of the protocols
-    "psnr": "PSNR dB",
-    "ssim": "SSIM",
-    "ssim_gaussian": "SSIM 11x11",
-    "rmse": "RMSE",
-    "rmse_255": "RMSE of 255",
-    "mean_absolute_error": "MAE",
-    "lpips": "LPIPS",  # Protocol.lpips says which
-}
 
 
 @dataclass(frozen=True)
@@ -172,12 +159,12 @@ def run(args: Args) -> None:
     if args.video is not None:
         _score_video(session, args.video, models)
     for name, directory in clip_sets.items():
-        for contestant in clips.contestants(models, args.published_windows):
+        for contestant in contestants(models, args.published_windows):
             _score_clip_set(session, name, directory, found[name], contestant)
     if session.summary:
-        session.console.print(_summary(session.summary))
+        session.console.print(summary(session.summary))
     if session.clips:
-        session.console.print(clips.summary(session.clips))
+        session.console.print(clip_summary(session.clips))
     if args.out is not None:
         print(f"written to {args.out}")
 
@@ -272,7 +259,7 @@ def _score_set(
     taken = {option: getattr(session.args, option) for option in ("sequences", "sample", "seed", "crop")}
     whole = len(triplets) == expected and not session.args.crop
     session.add(name, directory, model, report, comparable=whole, taken=taken)
-    session.console.print(_rows(f"{name}, {model}", report))
+    session.console.print(rows(f"{name}, {model}", report))
     if session.folder is not None and session.args.worst:
         folder = session.folder / "worst" / _file_name(name, model)
         write_worst(folder, params, triplets, report, session.args.worst, crop=session.args.crop)
@@ -282,19 +269,20 @@ def _score_set(
 def _score_clip_set(
     session: Session, name: str, directory: Path, found: dict[str, list[Path]], contestant: Contestant
 ) -> None:
-    window = clips.WINDOW if session.args.published_windows else None
+    window = WINDOW if session.args.published_windows else None
     with progress(f"{name}, {contestant.name}") as show:
         report = score_clips(contestant.method, found, window=window, progress=show)
-    expected = CLIP_SET_SIZES.get(name, len(found))
-    if len(found) != expected:
-        note = f"{name} has {len(found)} clips, published means are over {expected}: not comparable"
+    frames = sum(map(len, found.values()))
+    expected = CLIP_SET_FRAMES.get(name, frames)
+    if frames != expected:
+        note = f"{name} has {frames} frames, published means are over {expected}: not comparable"
         print(f"vfijax: note: {note}", file=sys.stderr)
     if report.dropped:
-        count, of = sum(report.dropped.values()), len(report.dropped)
-        print(f"vfijax: note: {count} frames at the end of {of} clips have no score", file=sys.stderr)
+        note = f"frames at the end of clips that have no score: {sum(report.dropped.values())}"
+        print(f"vfijax: note: {name}: {note}", file=sys.stderr)
     taken = {"published_windows": session.args.published_windows}
-    session.add_clips(name, directory, contestant, report, comparable=len(found) == expected, taken=taken)
-    if table := clips.by_clip(f"{name}, {contestant.name}", report):
+    session.add_clips(name, directory, contestant, report, comparable=frames == expected, taken=taken)
+    if table := clip_rows(f"{name}, {contestant.name}", report):
         session.console.print(table)
 
 
@@ -312,7 +300,7 @@ def _score_video(session: Session, video: Path, models: dict[str, ModelParams]) 
                 progress=show,
             )
         session.add(video.name, video, model, report)
-        session.console.print(_rows(f"{video.name}, {model}", report))
+        session.console.print(rows(f"{video.name}, {model}", report))
         frames = [row.about["frame"] for row in report.rows]
         curves[model] = frames, [row.scores["psnr"] for row in report.rows]
         baseline["blend"] = frames, [row.scores["blend_psnr"] for row in report.rows]
@@ -324,46 +312,6 @@ def _score_video(session: Session, video: Path, models: dict[str, ModelParams]) 
         print("give --out DIR to get the curve as a picture and the scores as JSON")
     if session.args.compare is not None:
         print(f"comparison in {session.args.compare}")
-
-
-def _summary(results: list[tuple[str, str, Report]]) -> Table:
-    table = _table("Mean over frames", ["data", "model", "frames"], results[0][2])
-    models = {model for _, model, _ in results}
-    for data, model, report in results:
-        table.add_row(data, model, str(len(report.rows)), *_cells(report.means))
-        baseline = {k.removeprefix("blend_"): v for k, v in report.means.items() if k.startswith("blend_")}
-        if baseline and "blend" not in models:
-            table.add_row(data, "(blend)", str(len(report.rows)), *_cells(baseline))
-    return table
-
-
-def _rows(title: str, report: Report) -> Table:
-    shown: list[Row] | tuple[Row, ...] = report.rows
-    if len(shown) > ROWS_SHOWN:
-        shown = report.worst(ROWS_SHOWN // 2)
-        title = f"{title}: the {len(shown)} worst of {len(report.rows)} frames"
-    baseline = "blend_psnr" in report.means and report.config.architecture != "blend"
-    table = _table(title, ["frame"], report)
-    if baseline:
-        table.add_column("blend PSNR", justify="right")
-    for row in shown:
-        extra = [f"{row.scores['blend_psnr']:.3f}"] if baseline else []
-        table.add_row(row.name, *_cells(row.scores), *extra)
-    return table
-
-
-def _table(title: str, names: list[str], report: Report) -> Table:
-    table = Table(title=title, title_justify="left")
-    for name in names:
-        table.add_column(name, overflow="fold")
-    for measure in report.protocol.measures:
-        heading = report.protocol.lpips if measure == "lpips" else HEADINGS[measure]
-        table.add_column(heading, justify="right", no_wrap=measure != "lpips")
-    return table
-
-
-def _cells(scores: Any) -> list[str]:
-    return [f"{scores[m]:.3f}" if m == "psnr" else f"{scores[m]:.5f}" for m in HEADINGS if m in scores]
 
 
 def _file_name(*parts: str) -> str:

@@ -98,7 +98,7 @@ class ZoomingConfig(ModelConfig):
 
     def near_blend(self, tree: Any) -> Any:
         """The published start, with a way through the network for the bilinearly enlarged clip."""
-        return near_bilinear(tree, self.graph())
+        return near_bilinear(tree, self.graph(), self.masks)
 
     def graph(self) -> ChannelGraph:
         fixed = {"rgb": 3, "fields": (3 if self.masks else 2) * TAPS * self.groups}

@@ -25,7 +25,7 @@ FORGET = -6.0  # before the sigmoid: nothing carried remains
 _PHASES = np.array([[0.25, 0.75, 0], [0, 0.75, 0.25]])
 
 
-def near_bilinear(tree: Any, graph: ChannelGraph) -> Any:
+def near_bilinear(tree: Any, graph: ChannelGraph, masks: bool) -> Any:
     """Fresh parameters of any form of the network, changed as said above.
 
     A network with fewer than three channels somewhere cannot carry the colours and stays as it is.
@@ -47,7 +47,7 @@ def near_bilinear(tree: Any, graph: ChannelGraph) -> Any:
         elif name in ("first", "hr", "last", "merge1"):
             _carry(layer, {0: 1.0})
         elif name == "sample1":
-            _carry(layer, {0: 2.0})  # its masks are a half
+            _carry(layer, {0: 2.0 if masks else 1.0})  # masks are a half
         elif name == "fusion":
             _carry(layer, {0: 0.5, second: 0.5})
         elif name == "merge":

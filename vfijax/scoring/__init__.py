@@ -7,7 +7,8 @@ from vfijax.scoring.pictures import error_picture, sheet
 from vfijax.scoring.protocols import MEASURES, PROTOCOLS, Protocol, measure, predict
 from vfijax.scoring.report import Report, Row, environment, write_json
 from vfijax.scoring.spacetime import (
-    CLIP_SET_SIZES,
+    CLIP_MEASURES,
+    CLIP_SET_FRAMES,
     KINDS,
     ClipReport,
     Method,
@@ -20,7 +21,8 @@ from vfijax.scoring.triplets import SET_SIZES, find_groups, find_set, sample, sc
 from vfijax.scoring.video import score_video
 
 __all__ = [
-    "CLIP_SET_SIZES",
+    "CLIP_MEASURES",
+    "CLIP_SET_FRAMES",
     "KINDS",
     "MEASURES",
     "PROTOCOLS",

@@ -178,7 +178,7 @@ def measure(
     return {measure: float(scores[measure]) for measure in protocol.measures}
 
 
-def eight_bit(frame: jax.Array) -> np.ndarray:
+def eight_bit(frame: jax.Array | np.ndarray) -> np.ndarray:
     """A frame as the nearest 8-bit one, ties to even.
 
     The published code adds a half and drops the digits after the point, which is the same except for

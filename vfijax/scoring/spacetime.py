@@ -23,9 +23,9 @@ from vfijax.scoring.report import Row
 
 SCALE = 4
 LEAST = 3  # frames of a clip: two inputs and the one between
-MEASURES = ("psnr", "psnr_y", "ssim", "ssim_y")
-# How many clips the published means are over; the last three are lists of Vimeo-90K septuplets.
-CLIP_SET_SIZES = {"vid4": 4, "fast": 1225, "medium": 4977, "slow": 1613}
+CLIP_MEASURES = ("psnr", "psnr_y", "ssim", "ssim_y")
+# How many full-size frames the sets have; the last three are lists of Vimeo-90K septuplets.
+CLIP_SET_FRAMES = {"vid4": 171, "fast": 7 * 1225, "medium": 7 * 4977, "slow": 7 * 1613}
 SPACE_TIME = (
     "prediction rounded to 8 bits; PSNR with peak 255 and SSIM (Gaussian 11x11 window, sigma 1.5, inside the "
     "frame), over the three colour channels and on Y = (65.481 R + 128.553 G + 24.966 B) / 255 + 16, not "
@@ -80,10 +80,10 @@ def _with_frames_between(params: ModelParams, frames: np.ndarray) -> np.ndarray:
 
 
 def score_frame(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """`MEASURES` of two frames, uint8 [H, W, 3], H and W at least 11: PSNR in dB, SSIM."""
+    """`CLIP_MEASURES` of two frames, uint8 [H, W, 3], H and W at least 11: PSNR in dB, SSIM."""
     colours, grey = ([convert(frame) for frame in (prediction, truth)] for convert in (_divided, luma))
     found = jax.device_get((_psnr_and_ssim(*colours), _psnr_and_ssim(*grey)))
-    return dict(zip(MEASURES, (float(found[i][j]) for j in (0, 1) for i in (0, 1)), strict=True))
+    return dict(zip(CLIP_MEASURES, (float(found[i][j]) for j in (0, 1) for i in (0, 1)), strict=True))
 
 
 def luma(frame: np.ndarray) -> np.ndarray:
@@ -126,12 +126,12 @@ class ClipReport:
 
     def clip_means(self, kind: Kind, clip: str) -> dict[str, float]:
         rows = self.chosen(kind, clip)
-        return {name: float(np.mean([row.scores[name] for row in rows])) for name in MEASURES}
+        return {name: float(np.mean([row.scores[name] for row in rows])) for name in CLIP_MEASURES}
 
     def means(self, kind: Kind = "all") -> dict[str, float]:
         """Measure to its mean over the frames of a clip, then over clips."""
         by_clip = [self.clip_means(kind, clip) for clip in self.clips]
-        return {name: float(np.mean([means[name] for means in by_clip])) for name in MEASURES}
+        return {name: float(np.mean([means[name] for means in by_clip])) for name in CLIP_MEASURES}
 
     def to_json(self) -> dict[str, Any]:
         """For `write_json`: protocol, means of every kind of frames, dropped frames, and rows."""
