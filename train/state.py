@@ -15,7 +15,7 @@ import optax
 from train.config import OptimConfig, TrainConfig, TrainError
 from vfijax.checkpoint import CheckpointError, load, read_tree, write_tree
 from vfijax.models import ModelConfig, create
-from vfijax.optim import obproxsg, obproxsg_with_dense, one_dimensional
+from vfijax.optim import obproxsg_with_dense, one_dimensional, running_statistics
 from vfijax.params import ModelParams
 
 
@@ -75,7 +75,8 @@ def optimizer(config: OptimConfig) -> optax.GradientTransformation:
     if config.name != "obproxsg":
         return _OPTIMIZERS[config.name](rate, config.b1, config.b2, config.eps)
     options = (rate, config.l1, config.proximal_steps, None, config.zero_below)
-    return obproxsg_with_dense(*options, dense=one_dimensional) if config.dense_biases else obproxsg(*options)
+    dense = one_dimensional if config.dense_biases else running_statistics
+    return obproxsg_with_dense(*options, dense=dense)
 
 
 def initial_params(config: TrainConfig) -> tuple[ModelParams, str]:

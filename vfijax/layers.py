@@ -10,14 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-PadMode = Literal["reflect", "edge"]
+PadMode = Literal["reflect", "edge", "constant"]
 
 
 def pad_to_multiple(x: jax.Array, multiple: int, mode: PadMode = "reflect") -> jax.Array:
     """Pads H and W of [B, H, W, C] up to a multiple, at the bottom and on the right.
 
     "reflect" does not repeat the edge pixel; sides shorter than the pad are reflected as often as needed
-    (the published code refuses them), and sides of at least two pixels are required. "edge" replicates.
+    (the published code refuses them), and sides of at least two pixels are required. "edge" replicates,
+    "constant" puts zeros.
     """
     pads = [(0, -size % multiple) for size in x.shape[1:3]]
     return jnp.pad(x, [(0, 0), *pads, (0, 0)], mode=mode)

@@ -61,6 +61,15 @@ def _frame(
     return to_uint8(frame) if f0.dtype == jnp.uint8 else frame
 
 
+def _check_recursion(params: ModelParams) -> None:
+    """Raises ValueError for a model that enlarges: its frames cannot be its inputs again."""
+    if params.config.scale != 1:
+        raise ValueError(
+            f"interpolate: {params.config.name} enlarges its frames by {params.config.scale} and makes the "
+            "middle one only; use vfijax.zoom for clips, or t=0.5"
+        )
+
+
 def interpolate(
     params: ModelParams,
     f0: jax.Array | np.ndarray,
@@ -81,12 +90,13 @@ def interpolate(
       implementation: of the sampling op: "auto", "reference", "xla" or "pallas".
 
     Returns:
-      A frame of the shape of `f0`: uint8 for uint8 frames, else float32 and not clipped. At t = 0 and
-      t = 1 it is the frame that was given.
+      A frame of the shape of `f0` (enlarged by a model that enlarges): uint8 for uint8 frames, else
+      float32 and not clipped. At t = 0 and t = 1 it is the frame that was given.
 
     Raises:
       TypeError, ValueError: frames of wrong rank, size or dtype, frames that do not agree, NaN
-        (outside of jit, where values are known), `t` outside [0, 1].
+        (outside of jit, where values are known), `t` outside [0, 1], another time than the middle from a
+        model that enlarges.
     """
     check_pair(f0, f1)
     if not 0 <= t <= 1:
@@ -95,6 +105,7 @@ def interpolate(
         return _frame(params, f0, f1, implementation, jnp.float32(t))
     if t == 0.5:
         return _frame(params, f0, f1, implementation)
+    _check_recursion(params)
     time = Fraction(round(t * 2**MAX_DEPTH), 2**MAX_DEPTH)
     low, high, left, right = Fraction(0), Fraction(1), jnp.asarray(f0), jnp.asarray(f1)
     while low < time < high:
@@ -142,6 +153,8 @@ def interpolate_n(
     if params.config.any_time:
         times = (jnp.float32(i / (n + 1)) for i in range(1, n + 1))
         return (_frame(params, f0, f1, implementation, t) for t in times)
+    if n > 1:
+        _check_recursion(params)
     ends = (jnp.asarray(f0), jnp.asarray(f1), Fraction(0), Fraction(1))
     return _between(params, *ends, dyadic_times(n), implementation)
 

@@ -327,3 +327,13 @@ def test_fewer_than_one_frame_is_refused_before_anything_is_made(n):
 def test_an_unknown_implementation_is_refused_with_the_nearest_name():
     with pytest.raises(ValueError, match="did you mean 'xla'"):
         vfijax.interpolate(network(), GOOD, GOOD, implementation="xle")
+
+
+def test_a_model_that_enlarges_makes_the_middle_frame_alone():
+    params = create(narrow("zooming_slowmo", blocks=1, ablation="a"), 0)
+    frames = np.zeros((2, 8, 12, 3), np.float32)
+    assert vfijax.interpolate(params, *frames).shape == (32, 48, 3)
+    with pytest.raises(ValueError, match="zooming_slowmo enlarges its frames by 4"):
+        vfijax.interpolate(params, *frames, t=0.25)
+    with pytest.raises(ValueError, match=r"use vfijax\.zoom"):
+        vfijax.interpolate_n(params, *frames, 3)

@@ -12,7 +12,13 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from vfijax.models import create, narrow
-from vfijax.optim import obproxsg, obproxsg_with_dense, one_dimensional, steps_of_epochs
+from vfijax.optim import (
+    obproxsg,
+    obproxsg_with_dense,
+    one_dimensional,
+    running_statistics,
+    steps_of_epochs,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = {
@@ -320,6 +326,17 @@ def test_it_works_on_the_parameters_of_a_model():
 
 
 # -------------------------------------------------------------------------------------- mistakes
+
+
+def test_stored_statistics_of_a_normalisation_are_left_alone():
+    params = create(narrow("adaconv"), 0)
+    optimizer = obproxsg_with_dense(0.1, 1.0, 1, dense=running_statistics)
+    gradients = jax.tree.map(jnp.zeros_like, params)  # the network gives its statistics none
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    moved = jax.tree_util.tree_map_with_path(lambda path, d: (path[-1].key, bool(jnp.any(d))), updates)
+    by_name = jax.tree.leaves(moved, is_leaf=lambda x: isinstance(x, tuple))
+    assert {name for name, moves in by_name if moves} >= {"kernel", "scale"}
+    assert not {name for name, moves in by_name if moves} & {"mean", "variance"}
 
 
 def test_without_the_parameters_it_says_how_to_give_them():

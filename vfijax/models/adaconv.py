@@ -129,8 +129,8 @@ class AdaConv(nn.Module):
         def filtered(start: jax.Array) -> jax.Array:
             """The contributions of both frames to the rows of one band, [2, B, band, W, 3]."""
             seen = lax.dynamic_slice_in_dim(x, start, band + reach, axis=1)[:, :, : width + reach]
-            hidden = nn.relu(convolve(seen, first, padding=0, dilation=distance) + row_of(bias_1))
-            out = (convolve(hidden, second, padding=0) + row_of(bias_2)).astype(f0.dtype)
+            hidden = nn.relu(convolve(seen, first, padding=0, dilation=distance) + _row_of(bias_1))
+            out = (convolve(hidden, second, padding=0) + _row_of(bias_2)).astype(f0.dtype)
             kernels = nn.softmax(out, axis=-1).reshape(batch, band, width, taps, 2, taps)
             parts = []
             for side, image in enumerate(images):
@@ -150,7 +150,7 @@ def more_rows(x: jax.Array, count: int) -> jax.Array:
     return jnp.pad(x, ((0, 0), (0, count), (0, 0), (0, 0)), mode="edge")
 
 
-def row_of(vector: jax.Array) -> jax.Array:
+def _row_of(vector: jax.Array) -> jax.Array:
     return vector.reshape(1, 1, 1, -1)
 
 

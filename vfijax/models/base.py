@@ -21,7 +21,7 @@ class Framing:
 
     Attributes:
       multiple: both sides are raised to a multiple of it, at the bottom and on the right.
-      mode: by "reflect" (the edge pixel is not repeated) or "edge" (it is replicated).
+      mode: by "reflect" (the edge pixel is not repeated), "edge" (it is replicated) or "constant" (zeros).
       border: so many pixels are replicated on all four sides before that.
       colours: the order that the network was trained with; users give and get RGB.
     """

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 
 from vfijax.channels import NO_WIDTHS, ChannelGraph, Edge, Widths
 from vfijax.layers import Conv, upsample
-from vfijax.models.base import ModelConfig
+from vfijax.models.base import Framing, ModelConfig
 from vfijax.models.zooming_graph import (
     FEATURE_BLOCKS,
     SIDES,
@@ -71,6 +71,10 @@ class ZoomingConfig(ModelConfig):
     architecture: ClassVar[str] = "zooming_slowmo"
     stride: ClassVar[int] = 4
     scale: ClassVar[int] = 4
+
+    @property
+    def framing(self) -> Framing:
+        return Framing(self.stride, "constant")
 
     def __post_init__(self) -> None:
         if self.ablation not in ("a", "b", "c", "d", "e"):

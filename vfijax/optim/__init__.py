@@ -5,7 +5,15 @@ from vfijax.optim.obproxsg import (
     obproxsg,
     obproxsg_with_dense,
     one_dimensional,
+    running_statistics,
     steps_of_epochs,
 )
 
-__all__ = ["OBProxSGState", "obproxsg", "obproxsg_with_dense", "one_dimensional", "steps_of_epochs"]
+__all__ = [
+    "OBProxSGState",
+    "obproxsg",
+    "obproxsg_with_dense",
+    "one_dimensional",
+    "running_statistics",
+    "steps_of_epochs",
+]

@@ -131,6 +131,15 @@ def one_dimensional(params: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.ndim(leaf) < 2, params)
 
 
+def running_statistics(params: Any) -> Any:
+    """True for the stored mean and variance of a normalisation, which no penalty may move; for `dense`."""
+
+    def stored(path: Any, _: Any) -> bool:
+        return jax.tree_util.keystr(path[-1:], simple=True) in ("mean", "variance")
+
+    return jax.tree_util.tree_map_with_path(stored, params)
+
+
 def steps_of_epochs(epochs: int, items: int, batch: int) -> int:
     """Iterations in `epochs` passes over `items` samples in batches of `batch`.
 
