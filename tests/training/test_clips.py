@@ -11,6 +11,7 @@ import vfijax
 from datasets import SyntheticSource, as_space_time_batch
 from datasets.choice import Choice, open_sources
 from train import loop
+from train.compress import validation_scores
 from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, TrainError, check
 from train.loop import Data, run
 from train.report import read_metrics
@@ -165,3 +166,9 @@ def test_every_field_of_the_stored_config_is_there_again(finished):
 
     assert dataclasses.asdict(stored_config(finished[0]).data) == dataclasses.asdict(CONFIG.data)
     assert stored_config(finished[0]).net == CONFIG.net
+
+
+def test_compression_scores_clips_too(finished):
+    scores = validation_scores(CONFIG, finished[1].best)
+    assert scores["PSNR, dB"] == pytest.approx(read_metrics(finished[0])[-1]["psnr"], rel=1e-5)
+    assert -1 < scores["SSIM"] < 1
