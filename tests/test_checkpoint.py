@@ -233,7 +233,7 @@ def test_a_damaged_config_is_an_error(tmp_path, text):
     [
         (
             {"architecture": "raft", "name": "raft"},
-            "architecture 'raft' is unknown (known: adacof, cdfi, blend",
+            "architecture 'raft' is unknown (known: adacof, cdfi",
         ),
         ({"name": "blend"}, "architecture None is unknown"),
         ({"architecture": "blend", "name": "blend", "taps": 5}, "config does not fit blend: "),

@@ -195,11 +195,10 @@ def test_kernels_that_are_concatenated_and_small_pictures_count_as_they_should(n
     assert by_leaf["unet/conv5_1/kernel"] == 4 * 6 * params.tree["unet"]["conv5_1"]["kernel"].size
 
 
-def test_xlas_own_count_is_near_two_per_multiply_add_of_the_convolutions():
+def test_xlas_own_count_is_two_per_multiply_add_of_the_convolutions_and_zeros_beside_odd_channels():
     params = model("compressed_adacof")
-    assert xla_flops(params, 256, 448) / 2 == pytest.approx(
-        model_counts(params, 256, 448)["convolutions"], rel=0.05
-    )
+    ratio = xla_flops(params, 256, 448) / 2 / model_counts(params, 256, 448)["convolutions"]
+    assert 0.95 < ratio < 1.25
 
 
 def test_frames_of_one_pixel_are_refused():

@@ -136,5 +136,5 @@ def forward(
     module = config.module(implementation, reference_grads)
     tree = jax.tree.map(lambda leaf: leaf.astype(precision), params.tree)  # a layer computes in its dtype
     frame, aux = module.apply({"params": tree}, f0, f1, *times)
-    warped = tuple(framing.reorder(image) for image in aux["warped"])
+    warped = tuple(framing.reorder(image) for image in aux.get("warped", ()))
     return framing.restore(frame, height, width, config.scale), {**aux, "warped": warped}

@@ -27,7 +27,8 @@ class Costs:
       bytes: that they take up.
       multiply_adds: of all kinds, see `vfijax.prune.flops`.
       convolutions: multiply-adds of the convolutions alone, at the padded size.
-      xla_flops: XLA's own count, about two per multiply-add, bodies of loops counted once.
+      xla_flops: XLA's own count, about two per multiply-add, and those on zeros that a CPU computes beside
+        odd channels (`layers.convolve`); bodies of loops counted once.
       seconds: median time of a frame, on the first device; None where it was not measured.
       memory: bytes that the compiled program needs for parameters, frames and everything between; None
         where it was not compiled or the device does not tell.
