@@ -41,8 +41,8 @@ def test_four_times_the_frames_take_the_same_memory(make_clip, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a fresh process is read from /proc")
-def test_zooming_four_times_the_frames_takes_the_same_memory(make_clip, tmp_path):
-    """160 more frames of 384x256 held in memory would be 47 MB."""
-    clips = [make_clip(name=f"{n}.mp4", frames=n, width=96, height=64) for n in (20, 100)]
+def test_zooming_three_times_the_frames_takes_the_same_memory(make_clip, tmp_path):
+    """240 more frames of 384x256 held in memory would be 71 MB; the encoder fills its own with the first."""
+    clips = [make_clip(name=f"{n}.mp4", frames=n, width=96, height=64) for n in (60, 180)]
     short, long = (peak(ZOOM, clip, tmp_path / "out.mp4") for clip in clips)
-    assert long - short < 16_000  # kB
+    assert long - short < 24_000  # kB
