@@ -17,7 +17,7 @@ from types import ModuleType
 COMMANDS = {
     "interpolate": "put new frames between the frames of a video or a folder of images",
     "zoom": "make a video or a folder of images four times larger, with twice the frames",
-    "evaluate": "score a model on triplets, benchmark sets or a video",
+    "evaluate": "score a model on triplets, clips, benchmark sets or a video",
     "convert": "turn published PyTorch weights into a vfijax model",
     "prune": "tell how dense a model is, and make a narrower one of it",
 }

@@ -20,7 +20,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from vfijax.ops.bilinear import CORNERS, locate
-from vfijax.ops.dispatch import check_implementation
+from vfijax.ops.dispatch import check_without_kernel
 from vfijax.ops.tap_sum import accumulator
 
 
@@ -70,9 +70,7 @@ def deform_conv(
       ValueError: shapes that do not fit each other, unknown implementation.
       TypeError: arrays that are not floating point.
     """
-    check_implementation(implementation)
-    if implementation == "pallas":
-        raise ValueError("deform_conv has no Pallas kernel yet; use implementation='auto' or 'xla'")
+    check_without_kernel("deform_conv", implementation)
     arrays = (image, offset_y, offset_x, mask, kernel)
     image, offset_y, offset_x, mask, kernel = map(jnp.asarray, arrays)
     geometry = Geometry(kernel.shape[0] if kernel.ndim else 0, stride, padding, dilation)

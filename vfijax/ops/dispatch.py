@@ -23,6 +23,13 @@ def check_implementation(implementation: str) -> None:
         raise ValueError(f"unknown implementation {implementation!r}{hint} (known: {known})")
 
 
+def check_without_kernel(op: str, implementation: str) -> None:
+    """The same for an op that has no Pallas kernel yet, which cannot obey "pallas"."""
+    check_implementation(implementation)
+    if implementation == "pallas":
+        raise ValueError(f"{op} has no Pallas kernel yet; use implementation='auto' or 'xla'")
+
+
 def run(table: Mapping[str, Callable[..., Any]], implementation: str, *arrays: Any) -> Any:
     """Calls the implementation from a table with the entries "xla" and "pallas"."""
     if implementation == "auto":

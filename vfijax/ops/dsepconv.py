@@ -20,7 +20,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from vfijax.ops import tap_sum
 from vfijax.ops.bilinear import Position, locate
-from vfijax.ops.dispatch import check_implementation
+from vfijax.ops.dispatch import check_without_kernel
 
 Grid = Literal["reference", "centred"]
 GRIDS: tuple[Grid, ...] = ("reference", "centred")
@@ -61,9 +61,7 @@ def dsepconv(
       ValueError: shapes that do not fit each other, unknown grid or implementation.
       TypeError: arrays that are not floating point.
     """
-    check_implementation(implementation)
-    if implementation == "pallas":
-        raise ValueError("dsepconv has no Pallas kernel yet; use implementation='auto' or 'xla'")
+    check_without_kernel("dsepconv", implementation)
     if grid not in GRIDS:
         raise ValueError(f"dsepconv: grid is {grid!r}; give one of {', '.join(GRIDS)}")
     image, vertical, horizontal = map(jnp.asarray, (image, vertical, horizontal))

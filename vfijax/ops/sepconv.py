@@ -20,7 +20,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from vfijax.ops.dispatch import check_implementation
+from vfijax.ops.dispatch import check_without_kernel
+from vfijax.ops.tap_sum import accumulator
 
 
 def sepconv(
@@ -45,7 +46,7 @@ def sepconv(
       ValueError: shapes that do not fit each other, an implementation that does not exist.
       TypeError: arrays that are not floating point.
     """
-    _check_implementation("sepconv", implementation)
+    check_without_kernel("sepconv", implementation)
     image, vertical, horizontal = map(jnp.asarray, (image, vertical, horizontal))
     _check_arrays("sepconv", image=image, vertical=vertical, horizontal=horizontal)
     if vertical.shape != horizontal.shape:
@@ -77,7 +78,7 @@ def adaptive_conv(image: jax.Array, kernel: jax.Array, *, implementation: str = 
       ValueError: shapes that do not fit each other, an implementation that does not exist.
       TypeError: arrays that are not floating point.
     """
-    _check_implementation("adaptive_conv", implementation)
+    check_without_kernel("adaptive_conv", implementation)
     image, kernel = map(jnp.asarray, (image, kernel))
     _check_arrays("adaptive_conv", image=image, kernel=kernel)
     n = math.isqrt(kernel.shape[1])
@@ -88,12 +89,6 @@ def adaptive_conv(image: jax.Array, kernel: jax.Array, *, implementation: str = 
     _check_image("adaptive_conv", image, kernel, n)
     op = _adaptive_reference if implementation == "reference" else _adaptive_conv
     return _run(op, n, image, kernel)
-
-
-def _check_implementation(op: str, implementation: str) -> None:
-    check_implementation(implementation)
-    if implementation == "pallas":
-        raise ValueError(f"{op} has no Pallas kernel yet; use implementation='auto' or 'xla'")
 
 
 def _check_arrays(op: str, **named: jax.Array) -> None:
@@ -123,8 +118,7 @@ def _check_image(op: str, image: jax.Array, kernel: jax.Array, n: int) -> None:
 
 def _run(op: Callable[..., jax.Array], n: int, image: jax.Array, *kernels: jax.Array) -> jax.Array:
     """Calls an op in float32 or wider, on a padded image; both steps have exact gradients of their own."""
-    wide = any(array.dtype == jnp.float64 for array in (image, *kernels))
-    accumulate = jnp.float64 if wide else jnp.float32
+    accumulate = accumulator(image, *kernels)
     padded = image.astype(accumulate)
     if image.shape[1:3] == kernels[0].shape[2:]:
         padded = jnp.pad(padded, [(0, 0), (n // 2, n // 2), (n // 2, n // 2), (0, 0)], mode="edge")
