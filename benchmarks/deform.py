@@ -12,7 +12,9 @@ from benchmarks.ops import FORWARD
 from benchmarks.peers import torch_peer
 from vfijax.ops import deform_conv
 
+GATHERS = "PyTorch, four gathers and one matrix product"
 GRID_SAMPLE = "PyTorch, one grid_sample and one matrix product"
+FORMS = {GATHERS: "gathers", GRID_SAMPLE: "grid_sample"}  # of `peer_torch.DEFORMS`
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def rows(plan: Plan, workloads: tuple[Workload, ...] = WORKLOADS) -> Iterator[Ro
         def forward(program: Any = program, arrays: Any = arrays) -> Any:
             return program(*arrays)
 
-        peers = {GRID_SAMPLE: _peer(workload, forward)}
+        peers = {form: _peer(workload, form, forward) for form in FORMS}
         yield measure(label("forward", workload), "ops", detail, forward, peers, plan, compile_s)
         program, compile_s = compiled(_gradients, cotangent, *arrays)
 
@@ -75,10 +77,11 @@ def _gradients(cotangent: jax.Array, *arrays: jax.Array) -> Any:
     return jax.vjp(deform_conv, *arrays)[1](cotangent)
 
 
-def _peer(workload: Workload, own: Contestant) -> Contestant | str:
+def _peer(workload: Workload, form: str, own: Contestant) -> Contestant | str:
     torch = torch_peer()
     if isinstance(torch, str):
         return torch
-    call: Contestant = torch.deform_conv(*workload.inputs())
-    check_same(label("forward", workload), np.asarray(own()), torch.channels_last(call()))
+    *arrays, kernel = workload.inputs()
+    call: Contestant = torch.deform_conv(FORMS[form], *arrays, kernel=kernel)
+    check_same(f"{label('forward', workload)}, {form}", np.asarray(own()), torch.channels_last(call()))
     return call

@@ -1,6 +1,6 @@
-"""The AdaCoF family in PyTorch, for comparison; float32, NCHW, on the CPU.
+"""The ops and the AdaCoF family in PyTorch, for comparison; float32, NCHW, on the CPU.
 
-The sampling op exists in two forms that give the same result:
+The sampling op of AdaCoF exists in two forms that give the same result:
 
 - `gathers`, called the published form: the published arithmetic (the published code has a CUDA kernel
   only) in plain PyTorch: a loop over the taps, four gathers per tap and call, and one call per map. A
@@ -116,32 +116,76 @@ def op(
     return call
 
 
-def deform_conv(image: Any, offset_y: Any, offset_x: Any, mask: Any, kernel: Any) -> Callable[[], Tensor]:
-    """A call of `vfijax.ops.deform_conv` on its arrays, at stride 1: one `grid_sample` for all groups and
-    taps, zeros outside, then one matrix product."""
+def deform_by_gathers(
+    image: Tensor, offset_y: Tensor, offset_x: Tensor, mask: Tensor, weight: Tensor
+) -> Tensor:
+    """Modulated deformable convolution, stride 1, of [B, C, H, W] by [O, C, K, K]: four gathers for all
+    groups and taps, zeros outside, then one matrix product."""
+    batch, channels, height, width = image.shape
+    size = weight.shape[2]
+    split = (batch, -1, 1, size**2, height, width)
+    y, x, share = (field.reshape(split) for field in (offset_y, offset_x, mask))
+    taps = torch.arange(size**2)[:, None, None]
+    y = y + torch.arange(height)[:, None] - size // 2 + taps // size
+    x = x + torch.arange(width) - size // 2 + taps % size
+    north, west = torch.floor(y), torch.floor(x)
+    fy, fx = y - north, x - west
+    groups = y.shape[1]
+    flat = image.reshape(batch, groups, channels // groups, -1)
+    sample = torch.zeros(batch, groups, channels // groups, *y.shape[3:])
+    for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        row, column = north.long() + dy, west.long() + dx
+        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        index = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
+        index = index.reshape(batch, groups, 1, -1).expand(-1, -1, channels // groups, -1)
+        part = share * inside * (fy if dy else 1 - fy) * (fx if dx else 1 - fx)
+        sample.addcmul_(flat.gather(3, index).reshape(sample.shape), part)
+    return _product(weight, sample)
+
+
+def deform_by_grid_sample(
+    image: Tensor, offset_y: Tensor, offset_x: Tensor, mask: Tensor, weight: Tensor
+) -> Tensor:
+    """The same with one `grid_sample` for all groups and taps."""
+    batch, _, height, width = image.shape
+    size = weight.shape[2]
+    split = (-1, size**2, height, width)
+    taps = torch.arange(size**2)[:, None, None]
+    y = offset_y.reshape(split) + torch.arange(height)[:, None] - size // 2 + taps // size
+    x = offset_x.reshape(split) + torch.arange(width) - size // 2 + taps % size
+    # Pixel centres lie at half-integers of the range [-1, 1].
+    grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    each = len(grid)  # batch times groups
+    sample = nnf.grid_sample(
+        image.reshape(each, -1, height, width),
+        grid.view(each, -1, width, 2),
+        padding_mode="zeros",
+        align_corners=False,
+    )
+    sample = sample.view(each, -1, *split[1:]) * mask.reshape(split)[:, None]
+    return _product(weight, sample.view(batch, -1, *sample.shape[1:]))
+
+
+def _product(weight: Tensor, sample: Tensor) -> Tensor:
+    """[O, C, K, K] with the samples [B, G, C/G, K*K, H, W] to [B, O, H, W]."""
+    batch, height, width = sample.shape[0], *sample.shape[-2:]
+    out = weight.reshape(len(weight), -1) @ sample.reshape(batch, -1, height * width)
+    return out.view(batch, -1, height, width)
+
+
+Deform = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+DEFORMS: dict[str, Deform] = {"gathers": deform_by_gathers, "grid_sample": deform_by_grid_sample}
+
+
+def deform_conv(form: str, image: Any, *fields: Any, kernel: Any) -> Callable[[], Tensor]:
+    """A call of `vfijax.ops.deform_conv` on its arrays, at stride 1 and with the padding of K // 2."""
     tensor = planar(image)
-    rows, columns, masks = (torch.from_numpy(np.array(f)) for f in (offset_y, offset_x, mask))
-    batch, _, height, width = tensor.shape
-    size = kernel.shape[0]
-    groups = masks.shape[1] // size**2
-    matrix = torch.from_numpy(np.array(kernel)).permute(3, 2, 0, 1).reshape(kernel.shape[3], -1)
+    offset_y, offset_x, mask = (torch.from_numpy(np.array(field)) for field in fields)
+    weight = torch.from_numpy(np.array(kernel)).permute(3, 2, 0, 1).contiguous()
 
     def call() -> Tensor:
         with torch.inference_mode():
-            taps = torch.arange(size**2)[:, None, None]
-            split = (batch * groups, size**2, height, width)
-            y = rows.view(split) + torch.arange(height)[:, None] - size // 2 + taps // size
-            x = columns.view(split) + torch.arange(width) - size // 2 + taps % size
-            # Pixel centres lie at half-integers of the range [-1, 1].
-            grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
-            sample = nnf.grid_sample(
-                tensor.view(batch * groups, -1, height, width),
-                grid.view(batch * groups, -1, width, 2),
-                padding_mode="zeros",
-                align_corners=False,
-            )
-            sample = sample.view(batch * groups, -1, *split[1:]) * masks.view(split)[:, None]
-            return (matrix @ sample.view(batch, -1, height * width)).view(batch, -1, height, width)
+            return DEFORMS[form](tensor, offset_y, offset_x, mask, weight)
 
     return call
 
@@ -217,6 +261,16 @@ def separable(image: Any, vertical: Any, horizontal: Any) -> Callable[[], Tensor
 _MEAN = (0.4631, 0.4352, 0.3990)
 
 
+def weights(params: ModelParams) -> dict[tuple[str, ...], Tensor]:
+    """The parameters by their paths in the tree, kernels as [out, in, size, size]."""
+    table: dict[tuple[str, ...], Tensor] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params.tree):
+        array = np.array(leaf)
+        array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+        table[tuple(key.key for key in path)] = torch.from_numpy(array.copy())
+    return table
+
+
 class Network:
     """AdaCoF or CDFI of any width: two frames [B, 3, H, W], H and W multiples of 32, to the middle one.
 
@@ -228,11 +282,7 @@ class Network:
         if not (config.architecture == "adacof" or (config.architecture == "cdfi" and config.path_selection)):
             raise ValueError(f"{config.name}: no peer in PyTorch; there is one for adacof networks and cdfi")
         self.config, self.sampler = config, SAMPLERS[sampler]
-        self.weights: dict[tuple[str, ...], Tensor] = {}
-        for path, leaf in jax.tree_util.tree_leaves_with_path(params.tree):
-            array = np.array(leaf)
-            array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
-            self.weights[tuple(key.key for key in path)] = torch.from_numpy(array.copy())
+        self.weights = weights(params)
 
     @torch.inference_mode()
     def __call__(self, f0: Tensor, f1: Tensor) -> Tensor:

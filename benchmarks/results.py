@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from benchmarks import data, models, ops, sepconv, video
+from benchmarks import data, deform, models, ops, sepconv, video, zooming
 from benchmarks.measure import Ratio, Row
 from benchmarks.peers import cores
 from vfijax.media.files import partial_name, unwritable
@@ -59,8 +59,11 @@ TARGETS = (
     Target("op forward, F=5, C=3", ops.GRID_SAMPLES, 1.0),
     Target("op backward, F=5, C=3", ops.FORWARD, 3.5),
     Target(sepconv.label("forward"), sepconv.PEER, 1 / 3),
+    Target(deform.label("forward", deform.WORKLOADS[0]), deform.GATHERS, 1 / 3),
+    Target(deform.label("backward", deform.WORKLOADS[0]), ops.FORWARD, 3.0),
     Target(models.label("compressed_adacof"), ops.GATHERS, 0.8),
     Target(models.label("cdfi"), ops.GATHERS, 0.25),
+    Target(zooming.LABEL, deform.GATHERS, 0.5),
     Target("train step, compressed_adacof", None, 1.5),
     # One core prepares a batch in a third of the time that two cores take for the step.
     Target(data.label("PNG triplets of 256x448"), data.STEP, 1 / 3),

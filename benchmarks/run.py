@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from benchmarks import data, deform, dsepconv, models, ops, sepconv, training, video
+from benchmarks import data, deform, dsepconv, models, ops, sepconv, training, video, zooming
 from benchmarks.measure import FULL, QUICK, Plan, Row
 from benchmarks.results import (
     ROOT,
@@ -33,7 +33,7 @@ from benchmarks.results import (
 
 GROUPS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "ops": lambda plan: chain(*(part.rows(plan) for part in (ops, sepconv, dsepconv, deform))),
-    "models": models.rows,
+    "models": lambda plan: chain(models.rows(plan), zooming.rows(plan)),
     "train": training.rows,
     "data": data.rows,
     "video": video.rows,

@@ -11,6 +11,7 @@ the channel: C/G channels in a row share offsets and mask (Deformable ConvNets v
 Contents: the public op with its gradient, the reference, and the XLA implementation.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from vfijax.ops.bilinear import CORNERS, locate
 from vfijax.ops.dispatch import check_without_kernel
-from vfijax.ops.tap_sum import accumulator
+from vfijax.ops.tap_sum import BAND_SIZE, accumulator, in_bands, whole
 
 
 class Geometry(NamedTuple):
@@ -195,15 +196,15 @@ _deform_conv.defvjp(_deform_conv_forward, _deform_conv_backward, symbolic_zeros=
 
 # --------------------------------------------------------------------------- XLA
 #
-# One tap after the other: its samples of all channels, [pixels, C], then a matrix product with its part of
-# the kernel, so that the samples of a single tap are held at a time. The image gets a ring of two zero
+# One band of rows after the other: the samples of all taps, [pixels, G*K*K, C/G], then one matrix product
+# with the kernel, so that the samples of a single band are held at a time. The image gets a ring of two zero
 # pixels, and positions are clamped into it: all four neighbours of a clamped one are zeros.
 
 RING = 2
 
 
 class Taps(NamedTuple):
-    """Where all samples fall and what they count, each [T, B, H', W', G]."""
+    """Where the samples of a band fall and what they count, each [B, rows, W', G*K*K]."""
 
     start: jax.Array  # index of the upper left pixel in the image of `_flatten`
     mask: jax.Array
@@ -226,22 +227,41 @@ def _xla_forward(
     geometry: Geometry,
 ) -> jax.Array:
     accumulate = accumulator(image, offset_y, offset_x, mask, kernel)
-    taps = _locate(image, offset_y, offset_x, mask, geometry, accumulate)
-    flat, steps = _flatten(image, taps, accumulate)
+    groups = mask.shape[1] // geometry.size**2
+    flat, steps = _flatten(image, groups, accumulate)
+    matrix = _group_major(kernel.astype(accumulate), groups)
 
-    def add(total: jax.Array, tap: Any) -> tuple[jax.Array, None]:
-        start, shares, kernel = tap
-        sample = sum(
-            share[..., None] * _take(flat, start + step) for share, step in zip(shares, steps, strict=True)
-        )
-        sample = sample.reshape(*total.shape[:3], -1)
-        return total + jnp.dot(sample, kernel, precision="highest"), None
+    def band(part: Any) -> jax.Array:
+        row, fields = part
+        taps = _locate(fields, row, image, geometry, accumulate)
+        sample = _sample(taps.shares, [_take(flat, taps.start + step) for step in steps])
+        out = lax.platform_dependent(sample, matrix, cpu=_as_convolution, default=_as_product)
+        return out.reshape(*taps.mask.shape[:3], -1)
 
-    # The shares are computed beforehand: within the loop XLA would do so again for every channel.
-    kernel = kernel.astype(accumulate).reshape(-1, *kernel.shape[2:])
-    total = jnp.zeros((*taps.mask.shape[1:4], kernel.shape[-1]), accumulate)
-    total, _ = lax.scan(add, total, (taps.start, taps.shares, kernel))
-    return total.astype(image.dtype)
+    out = lax.map(band, _bands(image, (offset_y, offset_x, mask), geometry, accumulate))
+    return whole(out, 1, mask.shape[2]).astype(image.dtype)
+
+
+def _as_convolution(sample: jax.Array, matrix: jax.Array) -> jax.Array:
+    """[..., N, C/G] with [N, C/G, O] to [pixels, O].
+
+    A window as wide as all taps: XLA's CPU code then makes the samples in one loop, from offset to sum; in
+    front of a matrix product it does not, which takes half as long again.
+    """
+    sample = sample.reshape(-1, *matrix.shape[:2])
+    layout = ("NWC", "WIO", "NWC")
+    out = lax.conv_general_dilated(
+        sample, matrix, (1,), "VALID", dimension_numbers=layout, precision="highest"
+    )
+    return out[:, 0]
+
+
+def _as_product(sample: jax.Array, matrix: jax.Array) -> jax.Array:
+    """The same as a matrix product."""
+    features = matrix.shape[-1]
+    return jnp.dot(
+        sample.reshape(-1, matrix.size // features), matrix.reshape(-1, features), precision="highest"
+    )
 
 
 def _xla_backward(
@@ -261,82 +281,92 @@ def _xla_backward(
     the channels of a group, the gradients of mask and offsets are bilinear in them (`docs/maths.md`).
     """
     accumulate = accumulator(image, offset_y, offset_x, mask, kernel)
-    taps = _locate(image, offset_y, offset_x, mask, geometry, accumulate)
-    flat, steps = _flatten(image, taps, accumulate)
-    cotangent = cotangent.astype(accumulate)
+    groups = mask.shape[1] // geometry.size**2
+    flat, steps = _flatten(image, groups, accumulate)
+    matrix = _group_major(kernel.astype(accumulate), groups)
+    turned = matrix.reshape(-1, matrix.shape[-1]).T
     # What several consumers need XLA would compute for each of them, but not what ends in a division, here
     # by a number it does not know.
     one = 1 - jnp.signbit(jnp.abs(cotangent.reshape(-1)[0])).astype(accumulate)
     dot = partial(jnp.dot, precision="highest")
 
-    def add(d_image: Any, part: Any) -> tuple[Any, Any]:
-        tap, kernel = part
-        pixels = [_take(flat, tap.start + step) for step in steps]
-        shares = [share / one for share in tap.shares]
-        sample = sum(share[..., None] * pixel for share, pixel in zip(shares, pixels, strict=True))
-        sample = sample.reshape(-1, image.shape[-1])
-        d_kernel = dot(cotangent.reshape(-1, cotangent.shape[-1]).T, sample).T
-        d_sample = dot(cotangent, kernel.T).reshape(*tap.mask.shape, -1)
+    def band(sums: Any, part: Any) -> tuple[Any, Any]:
+        halves, d_matrix = sums
+        row, fields, cotangent = part
+        taps = _locate(fields, row, image, geometry, accumulate)
+        pixels = [_take(flat, taps.start + step) for step in steps]
+        shares = [share / one for share in taps.shares]
+        sample = _sample(shares, pixels)
+        cotangent = cotangent.reshape(-1, cotangent.shape[-1])
+        d_matrix = d_matrix + dot(cotangent.T, sample.reshape(len(cotangent), -1))
+        d_sample = dot(cotangent, turned).reshape(sample.shape)
         nw, ne, sw, se = (_inner(d_sample, pixel, one) for pixel in pixels)
-        gy, gx = 1 - tap.fy, 1 - tap.fx
+        gy, gx = 1 - taps.fy, 1 - taps.fx
         d_fields = (
-            tap.mask * (gx * (sw - nw) + tap.fx * (se - ne)),
-            tap.mask * (gy * (ne - nw) + tap.fy * (se - sw)),
-            gy * (gx * nw + tap.fx * ne) + tap.fy * (gx * sw + tap.fx * se),
+            taps.mask * (gx * (sw - nw) + taps.fx * (se - ne)),
+            taps.mask * (gy * (ne - nw) + taps.fy * (se - sw)),
+            gy * (gx * nw + taps.fx * ne) + taps.fy * (gx * sw + taps.fx * se),
         )
         if image_grad:
-            d_image = list(d_image)
+            halves = list(halves)
             for k, (share, step) in enumerate(zip(shares, steps, strict=True)):
-                d_image[k // 2] = _add_at(d_image[k // 2], tap.start + step, share[..., None] * d_sample)
-            d_image = tuple(d_image)
-        return d_image, (d_fields, d_kernel)
+                halves[k // 2] = _add_at(halves[k // 2], taps.start + step, share[..., None] * d_sample)
+            halves = tuple(halves)
+        return (halves, d_matrix), d_fields
 
     # The upper and the lower neighbours are summed up apart: XLA runs the two chains side by side.
-    sums = (jnp.zeros_like(flat),) * 2 if image_grad else ()
-    parts = (taps, kernel.astype(accumulate).reshape(-1, *kernel.shape[2:]))
-    sums, (d_fields, d_kernel) = lax.scan(add, sums, parts)
-    d_image = _unflatten(jnp.add(*sums), image) if image_grad else None
+    sums = ((jnp.zeros_like(flat),) * 2 if image_grad else (), jnp.zeros_like(turned))
+    fields = (offset_y, offset_x, mask)
+    parts = _bands(image, fields, geometry, accumulate, cotangent.astype(accumulate))
+    (halves, d_matrix), d_fields = lax.scan(band, sums, parts)
+    d_image = _unflatten(jnp.add(*halves), image) if image_grad else None
+    d_kernel = _tap_major(d_matrix.T, kernel.shape, groups).astype(kernel.dtype)
     d_offset_y, d_offset_x, d_mask = (
-        jnp.transpose(d, (1, 4, 0, 2, 3)).reshape(field.shape).astype(field.dtype)
-        for d, field in zip(d_fields, (offset_y, offset_x, mask), strict=True)
+        jnp.moveaxis(whole(d, 1, field.shape[2]), -1, 1).astype(field.dtype)
+        for d, field in zip(d_fields, fields, strict=True)
     )
-    return d_image, d_offset_y, d_offset_x, d_mask, d_kernel.reshape(kernel.shape).astype(kernel.dtype)
+    return d_image, d_offset_y, d_offset_x, d_mask, d_kernel
+
+
+def _bands(
+    image: jax.Array, fields: Sequence[jax.Array], geometry: Geometry, dtype: Any, *others: jax.Array
+) -> Any:
+    """First rows, [bands]; the fields, [bands, B, rows, W', G*K*K]; and others, from [B, H', W', ...]."""
+    batch, _, height, width = fields[0].shape
+    row_size = batch * width * image.shape[3] * geometry.size**2
+    rows = min(height, max(1, BAND_SIZE // row_size))
+    fields = tuple(in_bands(jnp.moveaxis(field.astype(dtype), 1, -1), 1, rows) for field in fields)
+    starts = jnp.arange(0, height, rows, dtype=jnp.int32)
+    return starts, fields, *(in_bands(other, 1, rows) for other in others)
 
 
 def _locate(
-    image: jax.Array,
-    offset_y: jax.Array,
-    offset_x: jax.Array,
-    mask: jax.Array,
-    geometry: Geometry,
-    dtype: Any,
+    fields: Sequence[jax.Array], first: jax.Array, image: jax.Array, geometry: Geometry, dtype: Any
 ) -> Taps:
-    batch, height, width, _ = image.shape
-    taps = geometry.size**2
-
-    def tap_major(field: jax.Array) -> jax.Array:
-        field = field.astype(dtype).reshape(batch, -1, taps, *field.shape[2:])
-        return jnp.transpose(field, (2, 0, 3, 4, 1))
-
-    offset_y, offset_x, mask = map(tap_major, (offset_y, offset_x, mask))
-    at = locate(*_origin(geometry, mask.shape), offset_y, offset_x, "floor")
+    """The taps of a band whose first row is `first`."""
+    offset_y, offset_x, mask = fields
+    size, stride, padding, dilation = geometry
+    height, width = image.shape[1:3]
+    groups = mask.shape[3] // size**2
+    b, i, j, tap = (lax.broadcasted_iota(jnp.int32, mask.shape, axis) for axis in range(4))
+    t = tap % size**2
+    row = (first + i) * stride - padding + t // size * dilation
+    column = j * stride - padding + t % size * dilation
+    at = locate(row, column, offset_y, offset_x, "floor")
     row = jnp.clip(at.row, -RING, height) + RING
     column = jnp.clip(at.column, -RING, width) + RING
-    b, g = (lax.broadcasted_iota(jnp.int32, mask.shape, axis) for axis in (1, 4))
-    start = ((b * (height + 2 * RING) + row) * (width + 2 * RING) + column) * mask.shape[4] + g
-    return Taps(start, mask, at.fy, at.fx)
+    pixel = (b * (height + 2 * RING) + row) * (width + 2 * RING) + column
+    return Taps(pixel * groups + tap // size**2, mask, at.fy, at.fx)
 
 
-def _origin(geometry: Geometry, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """Row and column of every tap before it is moved, for an array [T, B, H', W', G]."""
-    t, i, j = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (0, 2, 3))
-    size, stride, padding, dilation = geometry
-    return i * stride - padding + t // size * dilation, j * stride - padding + t % size * dilation
+def _sample(shares: Sequence[jax.Array], pixels: Sequence[jax.Array]) -> jax.Array:
+    """The bilinear samples times the mask, [B, rows, W', G*K*K, C/G]."""
+    nw, ne, sw, se = (share[..., None] * pixel for share, pixel in zip(shares, pixels, strict=True))
+    return nw + ne + sw + se
 
 
-def _flatten(image: jax.Array, taps: Taps, dtype: Any) -> tuple[jax.Array, list[int]]:
+def _flatten(image: jax.Array, groups: int, dtype: Any) -> tuple[jax.Array, list[int]]:
     """The image in its ring of zeros, [pixels * G, C/G], and the steps of an index to `CORNERS`."""
-    groups = taps.mask.shape[4]
     ringed = jnp.pad(image.astype(dtype), [(0, 0), (RING, RING), (RING, RING), (0, 0)])
     steps = [(dy * ringed.shape[2] + dx) * groups for dy, dx in CORNERS]
     return ringed.reshape(-1, image.shape[3] // groups), steps
@@ -347,6 +377,19 @@ def _unflatten(flat: jax.Array, image: jax.Array) -> jax.Array:
     batch, height, width, channels = image.shape
     ringed = flat.reshape(batch, height + 2 * RING, width + 2 * RING, channels)
     return ringed[:, RING:-RING, RING:-RING].astype(image.dtype)
+
+
+def _group_major(kernel: jax.Array, groups: int) -> jax.Array:
+    """[K, K, C, O] to [G*K*K, C/G, O], in the order of the fields."""
+    size, _, channels, features = kernel.shape
+    split = kernel.reshape(size * size, groups, channels // groups, features)
+    return split.swapaxes(0, 1).reshape(-1, channels // groups, features)
+
+
+def _tap_major(matrix: jax.Array, shape: tuple[int, ...], groups: int) -> jax.Array:
+    """Undoes `_group_major`."""
+    size, _, channels, features = shape
+    return matrix.reshape(groups, size * size, channels // groups, features).swapaxes(0, 1).reshape(shape)
 
 
 def _inner(a: jax.Array, b: jax.Array, one: jax.Array) -> jax.Array:

@@ -143,20 +143,20 @@ def backward(
 
     rows = min(height, max(1, BAND_SIZE // (batch * width * channels)))
     starts = jnp.arange(0, height, rows, dtype=jnp.int32)
-    fields = tuple(_bands(field, 2, rows) for field in (weight, offset_y, offset_x))
+    fields = tuple(in_bands(field, 2, rows) for field in (weight, offset_y, offset_x))
     # The upper and the lower corners are summed up apart: XLA runs the two chains side by side.
     sums = (jnp.zeros_like(flat),) * 2 if image_grad else ()
-    sums, d_fields = lax.scan(band, sums, (starts, fields, _bands(cotangent.astype(accumulate), 1, rows)))
+    sums, d_fields = lax.scan(band, sums, (starts, fields, in_bands(cotangent.astype(accumulate), 1, rows)))
     d_image = jnp.add(*sums).reshape(image.shape).astype(image.dtype) if image_grad else None
-    d_weight, d_offset_y, d_offset_x = (_whole(field, 2, height) for field in d_fields)
+    d_weight, d_offset_y, d_offset_x = (whole(field, 2, height) for field in d_fields)
     return d_image, d_weight, d_offset_y, d_offset_x
 
 
-# Numbers in a band of the cotangent: 2 MB, so that what one tap needs stays in a cache.
+# Numbers in a band of an array: 2 MB, so that what is read several times stays in a cache.
 BAND_SIZE = 2**19
 
 
-def _bands(array: jax.Array, axis: int, rows: int) -> jax.Array:
+def in_bands(array: jax.Array, axis: int, rows: int) -> jax.Array:
     """Splits the rows, which lie along `axis`, into bands along a new first axis; zeros fill up."""
     missing = -array.shape[axis] % rows
     array = jnp.pad(array, [(0, missing if a == axis else 0) for a in range(array.ndim)])
@@ -164,8 +164,8 @@ def _bands(array: jax.Array, axis: int, rows: int) -> jax.Array:
     return jnp.moveaxis(array.reshape(split_shape), axis, 0)
 
 
-def _whole(bands: jax.Array, axis: int, height: int) -> jax.Array:
-    """Undoes `_bands`."""
+def whole(bands: jax.Array, axis: int, height: int) -> jax.Array:
+    """Undoes `in_bands`."""
     array = jnp.moveaxis(bands, 0, axis)
     array = array.reshape(*array.shape[:axis], -1, *array.shape[axis + 2 :])
     return lax.slice_in_dim(array, 0, height, axis=axis)
