@@ -90,6 +90,8 @@ def initial_params(config: TrainConfig) -> tuple[ModelParams, str]:
         raise TrainError(f"model {config.net.name!r} has no parameters to train; choose another --model")
     if config.start == "blend":
         params = ModelParams(config.net.near_blend(params.tree), config.net)
+    if config.start == "published":
+        params = ModelParams(config.net.published(params.tree, config.seed), config.net)
     if config.start == "orthogonal":
         params = ModelParams(_orthogonal(params.tree, config.seed), config.net)
     return _warm(params, config.init_from) if config.init_from else (params, "")

@@ -1,5 +1,6 @@
 import csv
 import pickle
+import tempfile
 import threading
 
 import absl.logging
@@ -248,6 +249,14 @@ def test_what_is_not_built_is_said_once_and_not_by_tfds(here, caplog):
     with caplog.at_level("WARNING"), pytest.raises(MediaError, match="clips is not built in"):
         open_built("clips", here / "data", "train")
     assert not caplog.records and absl.logging.get_verbosity() == before
+
+
+def test_building_asks_no_server_and_leaves_nothing_elsewhere(here, monkeypatch):
+    elsewhere = here / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    build("vid4", *dummy("vid4", here))
+    assert list(elsewhere.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", BUILDERS)

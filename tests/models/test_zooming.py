@@ -401,6 +401,23 @@ def test_a_network_that_starts_near_the_blend_enlarges_and_averages(form):
     assert np.abs(np.asarray(quick_clip(fresh, frames[None])[0]) - wanted)[inside].max() > 0.2
 
 
+@EVERY_KIND
+def test_the_published_start_has_no_offsets_and_small_residual_blocks(form):
+    fresh = network(form, width=16)
+    start = fresh.config.published(fresh.tree, 1)
+    other = fresh.config.published(fresh.tree, 2)
+    for edge in fresh.config.graph().edges:
+        layer, before = edge.layer(start), edge.layer(fresh.tree)
+        if edge.path[-1].startswith("fields"):
+            assert not any(map(np.any, layer.values()))
+        elif any(part.startswith("block") for part in edge.path):
+            fan_in = np.prod(layer["kernel"].shape[:-1])
+            assert abs(np.std(layer["kernel"]) / (0.1 * np.sqrt(2 / fan_in)) - 1) < 0.1
+            assert np.any(layer["kernel"] != edge.layer(other)["kernel"]) and not np.any(layer["bias"])
+        else:
+            assert layer is before
+
+
 def test_a_pixel_shuffle_spreads_neighbouring_channels_over_a_square():
     x = jnp.arange(2 * 8).reshape(1, 1, 2, 8)
     np.testing.assert_array_equal(pixel_shuffle(x)[0, :, :, 0], [[0, 1, 8, 9], [2, 3, 10, 11]])

@@ -83,6 +83,11 @@ class ModelConfig:
         """Fresh parameters changed so that the network begins close to the average of its frames."""
         return tree
 
+    def published(self, tree: Any, seed: int) -> Any:
+        """Fresh parameters changed so that the network begins as its published training does, where that
+        is not with the defaults of `create`."""
+        return tree
+
     def replace(self, **changes: Any) -> "ModelConfig":
         known = {f.name for f in dataclasses.fields(self)} - {"name"}
         unknown = sorted(set(changes) - known)

@@ -35,7 +35,7 @@ from vfijax.models.zooming_graph import (
     free_spaces,
     zooming_edges,
 )
-from vfijax.models.zooming_start import near_bilinear
+from vfijax.models.zooming_start import near_bilinear, published
 from vfijax.ops.deform_conv import deform_conv
 from vfijax.params import ModelParams
 
@@ -103,6 +103,9 @@ class ZoomingConfig(ModelConfig):
     def near_blend(self, tree: Any) -> Any:
         """The published start, with a way through the network for the bilinearly enlarged clip."""
         return near_bilinear(tree, self.graph(), self.masks)
+
+    def published(self, tree: Any, seed: int) -> Any:
+        return published(tree, self.graph(), seed)
 
     def graph(self) -> ChannelGraph:
         fixed = {"rgb": 3, "fields": (3 if self.masks else 2) * TAPS * self.groups}

@@ -6,6 +6,7 @@ to the result, so that the fresh network gives the bilinearly enlarged clip with
 frames, and all else is learned as a departure from that.
 """
 
+import zlib
 from typing import Any
 
 import jax
@@ -23,6 +24,26 @@ FORGET = -6.0  # before the sigmoid: nothing carried remains
 
 # The rows that an output row of a doubling reads: a quarter of the further, three of the nearer one.
 _PHASES = np.array([[0.25, 0.75, 0], [0, 0.75, 0.25]])
+
+
+def published(tree: Any, graph: ChannelGraph, seed: int) -> Any:
+    """Fresh parameters of any form of the network as its published training starts.
+
+    Offsets are zero and masks a half; kernels of residual blocks are a tenth of He-normal and their
+    biases zero; all else stays as it is.
+    """
+    for edge in graph.edges:
+        layer = edge.layer(tree)
+        if edge.path[-1].startswith("fields"):
+            layer = jax.tree.map(jnp.zeros_like, layer)
+        elif edge.path[-1] in ("conv_0", "conv_1"):
+            rng = np.random.default_rng([seed, zlib.crc32("/".join(edge.path).encode())])
+            shape = layer["kernel"].shape
+            spread = RESIDUAL * np.sqrt(2 / np.prod(shape[:-1]))
+            kernel = jnp.asarray(rng.normal(0, spread, shape), layer["kernel"].dtype)
+            layer = {"kernel": kernel, "bias": jnp.zeros_like(layer["bias"])}
+        tree = _with_layer(tree, edge.path, layer)
+    return tree
 
 
 def near_bilinear(tree: Any, graph: ChannelGraph, masks: bool) -> Any:
