@@ -158,9 +158,8 @@ class Part(nn.Module):
         return Conv(_outputs(self.config)[(*self.at, name)], name=name, **options)
 
     def conv(self, name: str, *inputs: jax.Array, **options: Any) -> jax.Array:
-        """The convolution `name` of what is concatenated from the inputs."""
-        x = inputs[0] if len(inputs) == 1 else jnp.concatenate(inputs, axis=-1)
-        return self.layer(name, **options)(x)
+        """The convolution `name` of what is concatenated from the inputs, which are never put together."""
+        return self.layer(name, **options)(*inputs)
 
     def part(self, kind: Any, name: str, *options: Any) -> Any:
         return kind(self.config, (*self.at, name), self.implementation, *options, name=name)
