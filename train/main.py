@@ -28,6 +28,7 @@ from train.loop import run
 from train.presets import NO_NET, PRESETS
 from train.sharding import connect, is_first
 from vfijax.checkpoint import load_config
+from vfijax.cli.model import try_it
 from vfijax.models import MODELS, ModelConfig
 
 RUNS = Path("runs")
@@ -57,8 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"  python -m train.main --out {out} --resume")
         return 128 + outcome.stopped_by
     print("done; try it with")
-    command = "interpolate" if config.net.scale == 1 else "zoom"
-    print(f"  vfijax {command} IN.mp4 OUT.mp4 --model {out / 'model'}")
+    print(try_it(config.net, out / "model"))
     return 0
 
 

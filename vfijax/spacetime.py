@@ -20,6 +20,8 @@ def check_clip(frames: Any) -> None:
     shape = tuple(frames.shape)
     if len(shape) not in (4, 5) or shape[-1] != 3:
         raise ValueError(f"zoom: frames has shape {shape}; RGB [N, H, W, 3] or [B, N, H, W, 3] is needed")
+    if len(shape) == 5 and shape[0] < 1:
+        raise ValueError(f"zoom: frames has shape {shape}, a batch of none; give one clip or more")
     if shape[-4] < 2:
         raise ValueError(f"zoom: frames has shape {shape}, so {shape[-4]} in time; 2 frames are the least")
     if min(shape[-3:-1]) < 2:

@@ -88,6 +88,7 @@ def test_it_may_be_used_inside_jit_and_grad():
             ValueError,
             "zoom: frames has shape (1, 8, 8, 3), so 1 in time; 2 frames are the least",
         ),
+        (np.zeros((0, 3, 8, 8, 3)), ValueError, "zoom: frames has shape (0, 3, 8, 8, 3), a batch of none"),
         (clip(2, 1, 8), ValueError, "zoom: the frames are 1x8; 2x2 is the least"),
         (np.zeros((2, 8, 8, 3), int), TypeError, "zoom: frames is int64; give uint8 (0 to 255) or float"),
         (np.full((2, 8, 8, 3), np.nan), ValueError, "zoom: frames holds NaN or infinite values"),

@@ -266,6 +266,9 @@ def test_a_change_of_form_keeps_the_widths_of_the_spaces_that_stay():
         ({"alignment": "bent"}, "alignment is 'bent'; it is fused or warped"),
         ({"blocks": -1}, "blocks is -1"),
         ({"groups": 0}, "groups is 0"),
+        ({"blocks": 2.5}, "blocks is 2.5; give a whole number"),
+        ({"masks": 3}, "masks is 3; it is True or False"),
+        ({"groups": 3}, "groups is 3, which does not divide the 64 channels of "),
     ],
 )
 def test_unknown_forms_are_refused(changes, message):

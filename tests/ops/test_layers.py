@@ -221,6 +221,17 @@ def test_padding_by_replication_repeats_the_last_row_and_column(size):
     np.testing.assert_array_equal(pad_to_multiple(jnp.asarray(x), 32, "edge"), expected)
 
 
+@pytest.mark.parametrize("window", [{}, {"stride": 2}, {"size": 1, "padding": 0}])
+def test_several_inputs_are_convolved_as_if_concatenated(window):
+    rng = np.random.default_rng(5)
+    parts = [jnp.asarray(rng.normal(size=(2, 6, 7, channels)), jnp.float32) for channels in (3, 1, 4)]
+    conv, joined = Conv(5, **window), jnp.concatenate(parts, axis=-1)
+    variables = conv.init(jax.random.key(0), joined)
+    bias = jnp.asarray(rng.normal(size=5), jnp.float32)
+    variables = {"params": variables["params"] | {"bias": bias}}
+    close(conv.apply(variables, *parts), conv.apply(variables, joined), terms=72)
+
+
 def test_convolutions_side_by_side_equal_one_after_the_other():
     class Several(nn.Module):
         joined: bool

@@ -1,14 +1,18 @@
 """`vfijax`: what it prints, and its exit status."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 import vfijax
 from vfijax.checkpoint import save
 from vfijax.cli import COMMANDS, main
+from vfijax.cli.model import try_it
+from vfijax.models import MODELS
 
 
 @pytest.fixture
@@ -102,14 +106,26 @@ def test_debug_shows_where_an_error_came_from(tmp_path, command):
     assert "Traceback" in command(*arguments, "--debug")[2]
 
 
-def test_an_interruption_gives_130_and_leaves_nothing(make_clip, tmp_path, refused, monkeypatch):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_gives_its_status_and_leaves_nothing(
+    make_clip, tmp_path, refused, monkeypatch, number, status
+):
     def interrupt(*_):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
+        time.sleep(0.3)  # until the main thread has seen it
 
     monkeypatch.setattr("vfijax.media.VideoWriter.write", interrupt)
-    line = refused("interpolate", make_clip(), tmp_path / "out.mp4", "--model", "blend", status=130)
+    before = signal.getsignal(signal.SIGTERM)
+    line = refused("interpolate", make_clip(), tmp_path / "out.mp4", "--model", "blend", status=status)
     assert "interrupted" in line
     assert os.listdir(tmp_path) == ["clip.mp4"]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(("name", "word"), [("cdfi", "interpolate"), ("zooming_slowmo", "zoom")])
+def test_a_new_checkpoint_comes_with_the_command_that_takes_it(tmp_path, name, word):
+    line = try_it(MODELS[name], tmp_path / "w")
+    assert line.split() == ["vfijax", word, "IN.mp4", "OUT.mp4", "--model", str(tmp_path / "w")]
 
 
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "frames"])

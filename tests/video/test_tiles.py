@@ -39,6 +39,11 @@ def test_small_frames_are_whole_and_large_ones_divided_unless_asked_otherwise():
     assert number(tiles(64, 80, 32, 8, 4)) == 9
 
 
+@pytest.mark.parametrize(("tile", "overlap"), [(16, 8), (20, 8), (64, 32), (128, 32)])
+def test_tiles_share_32_pixels_or_half_of_a_smaller_tile(tile, overlap):
+    assert tiles(300, 200, tile, None, 4) == tiles(300, 200, tile, overlap, 4)
+
+
 @pytest.mark.parametrize(
     ("tile", "overlap", "message"),
     [

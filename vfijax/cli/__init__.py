@@ -8,9 +8,12 @@ function and prints.
 import difflib
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import ModuleType
 
 # name: what it does. The module vfijax.cli.NAME is imported when the command is used.
@@ -27,7 +30,10 @@ _EXPECTED = (ValueError, TypeError, OSError, MemoryError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns the exit status: 0, 1 for errors, 2 for wrong usage, 130 for Ctrl-C."""
+    """Runs one command and returns the exit status.
+
+    0, 1 for errors, 2 for wrong usage, 130 for Ctrl-C and 143 for SIGTERM.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments or os.environ.get("VFIJAX_DEBUG") == "1"
     arguments = [a for a in arguments if a != "--debug"]
@@ -45,13 +51,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return _fail(f"unknown command {name!r}{hint} (commands: {', '.join(COMMANDS)})", status=2)
     try:
-        return _run(importlib.import_module(f"vfijax.cli.{name}"), name, rest)
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing was left under the final name", status=130)
+        with _stopped_as_interrupted():
+            return _run(importlib.import_module(f"vfijax.cli.{name}"), name, rest)
+    except KeyboardInterrupt as stop:
+        number = signal.SIGTERM if isinstance(stop, _Stopped) else signal.SIGINT
+        return _fail("interrupted; nothing was left under the final name", status=128 + number)
     except _EXPECTED as error:
         if debug:
             traceback.print_exc()
         return _fail(_text(error))
+
+
+class _Stopped(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: what was begun is removed."""
+
+
+@contextmanager
+def _stopped_as_interrupted() -> Iterator[None]:
+    def stop(number: int, frame: object) -> None:
+        raise _Stopped
+
+    if threading.current_thread() is not threading.main_thread():  # no other may set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(command: ModuleType, name: str, arguments: list[str]) -> int:

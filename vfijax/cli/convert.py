@@ -8,6 +8,7 @@ import jax
 import tyro
 
 from vfijax.checkpoint import save
+from vfijax.cli.model import try_it
 from vfijax.convert import from_torch
 
 
@@ -54,4 +55,4 @@ def run(args: Args) -> None:
     save(args.target, params, converted_from=args.source.name)
     count = sum(leaf.size for leaf in jax.tree.leaves(params.tree))
     print(f"{args.target}: {args.name}, {count:,} parameters; try it with")
-    print(f"  vfijax interpolate IN.mp4 OUT.mp4 --model {args.target}")
+    print(try_it(params.config, args.target))

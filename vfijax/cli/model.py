@@ -4,7 +4,7 @@ import difflib
 from pathlib import Path
 
 from vfijax.checkpoint import load, moved_aside
-from vfijax.models import MODELS, create
+from vfijax.models import MODELS, ModelConfig, create
 from vfijax.params import ModelParams
 
 SHIPPED: dict[str, Path] = {}  # name: directory of weights that come with the package
@@ -13,6 +13,12 @@ _WAY = (
     "make a checkpoint with `vfijax convert` from published weights or with `python -m train.main`, "
     "and give its path"
 )
+
+
+def try_it(config: ModelConfig, path: Path) -> str:
+    """The command that uses a checkpoint which was just written."""
+    command = "interpolate" if config.scale == 1 else "zoom"
+    return f"  vfijax {command} IN.mp4 OUT.mp4 --model {path}"
 
 
 def resolve(model: str | None) -> ModelParams:

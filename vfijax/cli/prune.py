@@ -12,6 +12,7 @@ from rich.table import Table
 
 from vfijax.channels import ChannelGraph, Widths
 from vfijax.checkpoint import load, save
+from vfijax.cli.model import try_it
 from vfijax.media import write_image
 from vfijax.media.images import IMAGE_SUFFIXES
 from vfijax.params import ModelParams
@@ -107,7 +108,7 @@ def run(args: Args) -> None:
         return
     save(args.out, small, **_notes(args))
     print(f"written to {args.out}; try it with")
-    print(f"  vfijax interpolate IN.mp4 OUT.mp4 --model {args.out}")
+    print(try_it(small.config, args.out))
 
 
 def _tell_densities(args: Args, report: DensityReport, console: Console) -> None:

@@ -51,8 +51,9 @@ class Args:
     """Side of the tiles, in pixels of the source, a multiple of 4 from 16 on; 0 for whole frames, whatever
     memory that takes. If not given, large frames are divided."""
 
-    tile_overlap: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 32
-    """Pixels of the source that neighbouring tiles share, a multiple of 4."""
+    tile_overlap: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
+    """Pixels of the source that neighbouring tiles share, a multiple of 4; if not given 32, or half of a
+    smaller tile."""
 
     fps: Annotated[str | None, tyro.conf.arg(metavar="RATE")] = None
     """Frames per second of a folder of images as they are, as 25 or 30000/1001 (24 if not given)."""

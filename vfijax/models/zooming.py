@@ -82,8 +82,17 @@ class ZoomingConfig(ModelConfig):
         if self.alignment not in ("fused", "warped"):
             raise ValueError(f"{self.name}: alignment is {self.alignment!r}; it is fused or warped")
         for field, least in {"blocks": 0, "groups": 1}.items():
-            if getattr(self, field) < least:
-                raise ValueError(f"{self.name}: {field} is {getattr(self, field)}; give {least} or more")
+            value = getattr(self, field)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{self.name}: {field} is {value!r}; give a whole number of {least} or more")
+        if not isinstance(self.masks, bool):
+            raise ValueError(f"{self.name}: masks is {self.masks!r}; it is True or False")
+        for space in self._sampled():
+            if self.widths.get(space, 0) % self.groups:
+                raise ValueError(
+                    f"{self.name}: groups is {self.groups}, which does not divide the {self.widths[space]} "
+                    f"channels of {space}; give a divisor of every sampled width"
+                )
 
     def module(self, implementation: str = "auto", reference_grads: bool = False) -> nn.Module:
         # The published gradients are exact.
@@ -100,6 +109,10 @@ class ZoomingConfig(ModelConfig):
     def edges(self) -> tuple[Edge, ...]:
         return zooming_edges(self.ablation, self.alignment, self.blocks)
 
+    def _sampled(self) -> list[str]:
+        """The spaces that deformable convolutions read."""
+        return sorted({edge.inputs[0] for edge in self.edges if edge.path[-1].startswith("sample")})
+
     def near_blend(self, tree: Any) -> Any:
         """The published start, with a way through the network for the bilinearly enlarged clip."""
         return near_bilinear(tree, self.graph(), self.masks)
@@ -109,13 +122,11 @@ class ZoomingConfig(ModelConfig):
 
     def graph(self) -> ChannelGraph:
         fixed = {"rgb": 3, "fields": (3 if self.masks else 2) * TAPS * self.groups}
-        edges = self.edges
-        sampled = {edge.inputs[0] for edge in edges if edge.path[-1].startswith("sample")}
         return ChannelGraph(
             widths={**self.widths, **fixed},
-            edges=edges,
+            edges=self.edges,
             fixed=frozenset(fixed),
-            blocks=dict.fromkeys(sorted(sampled), self.groups),
+            blocks=dict.fromkeys(self._sampled(), self.groups),
         )
 
 

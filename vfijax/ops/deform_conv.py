@@ -13,6 +13,7 @@ Contents: the public op with its gradient, the reference, and the XLA implementa
 
 from collections.abc import Sequence
 from functools import partial
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
@@ -57,8 +58,8 @@ def deform_conv(
 
     Args:
       image: [B, H, W, C], zero outside. Any value range; float16 to float64.
-      offset_y, offset_x, mask: [B, G*K*K, H', W'], group-major, then tap-major; offsets in pixels. The
-        number of deformable groups G follows from the shape and divides C.
+      offset_y, offset_x, mask: [B, G*K*K, H', W'], group-major, then tap-major; offsets in pixels, finite.
+        The number of deformable groups G follows from the shape and divides C.
       kernel: [K, K, C, O], over all channels whatever G is.
       stride, padding, dilation: of the taps before they are moved, as in an ordinary convolution.
       implementation: "auto", "reference" or "xla"; "auto" is "xla" on every device.
@@ -85,12 +86,16 @@ def _check(image: Any, offset_y: Any, offset_x: Any, mask: Any, kernel: Any, geo
     for name, array in {"image": image, **fields, "kernel": kernel}.items():
         if array.ndim != 4:
             raise ValueError(f"deform_conv: {name} has shape {array.shape}; four axes are needed")
+        if 0 in array.shape:
+            raise ValueError(f"deform_conv: {name} has shape {array.shape}; every axis needs at least 1")
         if not jnp.issubdtype(array.dtype, jnp.floating):
             raise TypeError(f"deform_conv: {name} is {array.dtype}; a floating dtype is needed")
     if not offset_y.shape == offset_x.shape == mask.shape:
         shapes = tuple(field.shape for field in fields.values())
         raise ValueError(f"deform_conv: offset_y, offset_x and mask have shapes {shapes}; they must be equal")
     for name, least in {"stride": 1, "padding": 0, "dilation": 1}.items():
+        if not isinstance(getattr(geometry, name), Integral):
+            raise TypeError(f"deform_conv: {name} is {getattr(geometry, name)!r}; a whole number is needed")
         if getattr(geometry, name) < least:
             raise ValueError(f"deform_conv: {name} is {getattr(geometry, name)}; at least {least} is needed")
     batch, height, width, channels = image.shape

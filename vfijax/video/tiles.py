@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 AUTOMATIC = 192  # pixels: the side of a tile if none is given
+OVERLAP = 32  # pixels that neighbours share if nothing is said, or half of a tile
 WHOLE = 256 * 256  # pixels: frames up to this area are not divided then
 
 
@@ -33,7 +34,7 @@ def spans(length: int, tile: int, overlap: int, stride: int) -> list[slice]:
     return [slice(s * stride, min((s + size) * stride, length)) for s in starts]
 
 
-def tiles(height: int, width: int, tile: int | None, overlap: int, stride: int = 1) -> Grid:
+def tiles(height: int, width: int, tile: int | None, overlap: int | None, stride: int = 1) -> Grid:
     """The tiles of a frame; one if `tile` is 0, or None and the frame is small.
 
     Raises:
@@ -44,6 +45,8 @@ def tiles(height: int, width: int, tile: int | None, overlap: int, stride: int =
         raise ValueError(
             f"tile is {side}; give a multiple of {stride} pixels from {4 * stride} on, or 0 for whole frames"
         )
+    if overlap is None:
+        overlap = min(OVERLAP, side // 2 // stride * stride) if side else 0
     if overlap < 0 or overlap % stride:
         raise ValueError(f"tile overlap is {overlap}; give a multiple of {stride} pixels")
     if side and 2 * overlap > side:

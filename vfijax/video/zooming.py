@@ -19,7 +19,6 @@ from vfijax.video.timing import Timing
 from vfijax.video.windows import check_window, complete, published_windows, windows
 
 WINDOW, OVERLAP = 4, 2  # frames; the published network was trained on windows of four
-TILE_OVERLAP = 32  # pixels
 
 Windows = Callable[[Iterable[np.ndarray]], Iterator[tuple[list[np.ndarray], range]]]
 Cover = Callable[[int, int], Grid]  # of a height and a width
@@ -44,7 +43,7 @@ def zoom_video(
     published: bool = False,
     cuts: bool = True,
     tile: int | None = None,
-    tile_overlap: int = TILE_OVERLAP,
+    tile_overlap: int | None = None,
     slowmo: bool = False,
     fps: Fraction | None = None,
     crf: int | None = None,
@@ -71,7 +70,7 @@ def zoom_video(
       cuts: looks for scene cuts (`vfijax.video.scenes`).
       tile: side of square tiles in source pixels, a multiple of the network's stride; 0 for whole frames;
         None for tiles of frames that are large (`vfijax.video.tiles`).
-      tile_overlap: source pixels that neighbouring tiles share.
+      tile_overlap: source pixels that neighbouring tiles share; None for 32, or half of a smaller tile.
 
     Raises:
       MediaError: also for fewer frames than a window with `published`.
