@@ -45,8 +45,8 @@ def _zoom(params: ModelParams, frames: jax.Array, implementation: str) -> jax.Ar
 def zoom(params: ModelParams, frames: jax.Array | np.ndarray, *, implementation: str = "auto") -> jax.Array:
     """A clip with four times the height and width and the frames between. Jitted; may be used inside jit.
 
-    The whole clip is held and is one recurrent sequence, so that every frame may depend on every other:
-    about 1 GB for 7 frames made of 180x320. Long clips go through in windows.
+    The whole clip is held and is one recurrent sequence, so that every frame may depend on every other.
+    Long clips and large frames go through in windows and tiles: `vfijax.video.zoom_video`.
 
     Args:
       params: a Zooming Slow-Mo model, from `create`, `load` or `convert.from_torch`.
