@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import compare, data, models, ops, results, run, sepconv, training, video
+from benchmarks import compare, data, deform, models, ops, results, run, sepconv, training, video, zooming
 from benchmarks.measure import Plan, Ratio, Row, Sample, check_same, measure, ratio
 from benchmarks.results import TARGETS, Results, Target
 from pallas_kernels.shapes import Workload
@@ -88,6 +88,21 @@ def test_rows_of_the_separable_convolution_compare_it_with_a_loop_and_its_backwa
     assert set(forward.ratios) == {sepconv.PEER} and set(backward.ratios) == {sepconv.FORWARD}
 
 
+def test_rows_of_the_deformable_convolution_compare_it_with_both_forms_and_its_backward_with_it():
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    forward, backward = deform.rows(ONCE, (deform.Workload(6, 7, channels=4, groups=2, reach=4.0),))
+    assert set(forward.ratios) == set(deform.FORMS) and set(backward.ratios) == {ops.FORWARD}
+
+
+def test_zooming_slowmo_is_a_row_beside_both_forms_of_the_same_network():
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    narrow_config = MODELS["zooming_slowmo"].replace(blocks=1, groups=2)
+    widths = Widths.of(dict.fromkeys(narrow_config.widths, 4))
+    params = zooming.moving(create(narrow_config, 3, widths=widths))
+    row = zooming.network_row(params, ONCE, 3, (8, 12))
+    assert row.name == zooming.LABEL and set(row.ratios) == set(deform.FORMS)
+
+
 def test_without_the_peer_rows_are_measured_and_say_why_it_is_missing(monkeypatch):
     monkeypatch.setattr(ops, "torch_peer", lambda: "PyTorch is not installed")
     forward, _ = ops.rows(ONCE, TINY[:1])
@@ -164,7 +179,9 @@ def test_results_of_another_format_are_refused(tmp_path):
 def test_every_target_names_a_row_that_exists():
     names = {ops.label(d, w) for d in ("forward", "backward") for w in ops.WORKLOADS}
     names |= {models.label(n) for n in models.NAMES} | {case.name for case in training.CASES}
-    names |= {sepconv.label(direction) for direction in ("forward", "backward")}
+    for direction in ("forward", "backward"):
+        names |= {sepconv.label(direction), deform.label(direction, deform.WORKLOADS[0])}
+    names.add(zooming.LABEL)
     names |= {video.memory_label(n) for n in video.NAMES} | {data.label(kind) for kind in data.SOURCES}
     assert {target.row for target in TARGETS} <= names
 
