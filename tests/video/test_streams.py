@@ -264,6 +264,13 @@ def test_pixels_that_are_not_square_are_refused_for_webm(tmp_path):
         VideoWriter(tmp_path / "out.webm", info)
 
 
+def test_frames_too_wide_for_h264_are_refused(tmp_path):
+    write(tmp_path / "out.mp4", VideoInfo(16384, 16, F(25)), [])
+    with pytest.raises(MediaError, match=r"frames of 16386x16; H\.264 holds 16384 a side; write \.webm"):
+        VideoWriter(tmp_path / "wide.mp4", VideoInfo(16386, 16, F(25)))
+    assert os.listdir(tmp_path) == ["out.mp4"]
+
+
 def test_primaries_and_transfer_are_carried(tmp_path, probe):
     info = VideoInfo(64, 48, F(25), color=Color(9, LIMITED, primaries=9, transfer=16))
     write(tmp_path / "out.mp4", info, frames_of([gradient(48, 64)]))

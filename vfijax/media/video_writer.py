@@ -27,6 +27,7 @@ class Codec(NamedTuple):
     options: dict[str, str]
 
 
+H264_SIDE = 16384  # pixels, of the encoder
 _H264 = Codec("libx264", 18, {"preset": "medium"})
 CODECS = {
     ".mp4": _H264,
@@ -72,6 +73,11 @@ class VideoWriter:
             raise MediaError(
                 f"{self.target}: VP9 has no pixel aspect and the source's is {info.pixel_aspect}; "
                 "write .mp4 or .mkv"
+            )
+        if codec.encoder == "libx264" and max(info.width, info.height) > H264_SIDE:
+            raise MediaError(
+                f"{self.target}: frames of {info.width}x{info.height}; H.264 holds {H264_SIDE} a side; "
+                "write .webm or a folder of images"
             )
         self._partial = partial_name(self.target)
         with _writing(self.target):
