@@ -1,8 +1,6 @@
-"""Deformable separable convolution is its equation: values, borders and all gradients."""
+"""Deformable separable convolution is its equation: values and borders; `test_every_op.py` has the rest."""
 
 import math
-import re
-from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
@@ -12,58 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.ops.cases import (
+    BOTH,
+    DSEPCONV,
+    dsepconv_case,
+    every,
+    every_refusal,
+    first,
+    integers,
+    refusal,
+    twice,
+    value_and_gradients,
+)
 from tests.tolerance import close
 from vfijax.ops import adacof, dsepconv, sepconv
 
 PATH = Path(__file__).parents[1] / "golden" / "ops_dsepconv.npz"
-BOTH = pytest.mark.parametrize("implementation", ["reference", "xla"])
-FIELDS = ("vertical", "horizontal", "offset_y", "offset_x", "mask")
-NAMES = ("out", *(f"d_{name}" for name in ("image", *FIELDS)))
-
-
-@dataclass(frozen=True)
-class Case:
-    """One call: sizes, static arguments, and how far the offsets reach (pixels)."""
-
-    name: str
-    n: int = 3
-    height: int = 5
-    width: int = 6
-    channels: int = 3
-    batch: int = 1
-    padded: bool = False
-    masked: bool = True
-    reach: float = 2.0
-    grid: str = "reference"
-
-    def arrays(self, dtype=np.float32):
-        """All arrays of the op; no offset is within 0.03 of an integer, where the op has its kinks."""
-        rng = np.random.default_rng(5)
-        apron = self.n - 1 if self.padded else 0
-        image = rng.uniform(0, 1, (self.batch, self.height + apron, self.width + apron, self.channels))
-        size = (self.height, self.width)
-        kernels = (rng.uniform(-0.5, 1, (self.batch, self.n, *size)) for _ in "vh")
-        field = (self.batch, self.n**2, *size)
-        offsets = (np.floor(o := rng.normal(0, self.reach, field)) + (o % 1) * 0.94 + 0.03 for _ in "yx")
-        masks = [rng.uniform(0, 1, field)] if self.masked else []
-        return tuple(array.astype(dtype) for array in (image, *kernels, *offsets, *masks))
-
-    def cotangent(self, dtype=np.float32):
-        shape = (self.batch, self.height, self.width, self.channels)
-        return np.random.default_rng(6).normal(size=shape).astype(dtype)
-
-
-CASES = [
-    Case("three taps a side"),
-    Case("padded, two images, without a mask", batch=2, padded=True, masked=False, grid="centred"),
-    Case("five taps a side, one channel", n=5, channels=1),
-    Case("five taps, padded, two channels", n=5, channels=2, padded=True, grid="centred"),
-    Case("a single tap", n=1, channels=4, batch=2),
-    Case("an even number of taps, seven channels", n=4, channels=7, grid="centred"),
-    Case("offsets far outside", n=3, reach=50.0, masked=False),
-    Case("a single row", n=5, height=1, width=7),
-]
-EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 def plain_python(image, vertical, horizontal, offset_y, offset_x, mask=None, *, grid):
@@ -96,20 +58,14 @@ def plain_python(image, vertical, horizontal, offset_y, offset_x, mask=None, *, 
 compiled = jax.jit(dsepconv, static_argnames=("grid", "implementation"))
 
 
-@partial(jax.jit, static_argnames=("grid", "implementation"))
-def value_and_gradients(arrays, cotangent, **static):
-    out, vjp = jax.vjp(partial(dsepconv, **static), *arrays)
-    return out, *vjp(cotangent)
-
-
 # ------------------------------------------------------------------------------------------ values
 
 
-@EVERY_CASE
+@every(DSEPCONV)
 def test_reference_is_the_published_arithmetic_in_plain_python(case, float64):
     arrays = case.arrays(np.float64)
-    actual = compiled(*arrays, grid=case.grid, implementation="reference")
-    np.testing.assert_allclose(actual, plain_python(*arrays, grid=case.grid), rtol=1e-11, atol=1e-12)
+    actual = compiled(*arrays, **case.options, implementation="reference")
+    np.testing.assert_allclose(actual, plain_python(*arrays, **case.options), rtol=1e-11, atol=1e-12)
 
 
 @cache
@@ -129,14 +85,14 @@ def test_values_and_gradients_are_the_stored_ones(case, implementation, float64)
         return array.transpose(0, 2, 3, 1) if name in ("out", "cotangent", "inp", "grad_inp") else array
 
     arrays = tuple(map(stored, keys))
-    results = value_and_gradients(arrays, stored("cotangent"), implementation=implementation)
+    results = value_and_gradients(dsepconv, arrays, stored("cotangent"), implementation=implementation)
     for actual, name in zip(results, ("out", *(f"grad_{key}" for key in keys)), strict=True):
         np.testing.assert_allclose(actual, stored(name), rtol=1e-9, atol=1e-9, err_msg=name)
 
 
 @BOTH
 def test_no_offset_on_the_centred_grid_is_the_separable_convolution(implementation):
-    image, vertical, horizontal, *_ = Case("", n=5, height=7, width=6).arrays()
+    image, vertical, horizontal, *_ = dsepconv_case("", 7, 6, n=5).arrays()
     still = np.zeros((1, 25, 7, 6), np.float32)
     out = compiled(image, vertical, horizontal, still, still, grid="centred", implementation=implementation)
     expected = sepconv(image, vertical, horizontal)
@@ -147,7 +103,7 @@ def test_no_offset_on_the_centred_grid_is_the_separable_convolution(implementati
 
 @BOTH
 def test_a_single_tap_is_backward_warping(implementation):
-    image, vertical, horizontal, *_ = Case("", n=1, height=6, width=7).arrays()
+    image, vertical, horizontal, *_ = dsepconv_case("", 6, 7, n=1).arrays()
     rows, columns = np.mgrid[:6, :7][:, None, None].astype(np.float32)
     rng = np.random.default_rng(0)
     offset_y = rng.uniform(0, 4.99, rows.shape).astype(np.float32) - rows  # positions in [0, H - 1)
@@ -160,7 +116,7 @@ def test_a_single_tap_is_backward_warping(implementation):
 @BOTH
 @pytest.mark.parametrize("n", [1, 5])
 def test_the_published_grid_is_shifted_by_half_of_three_minus_n(n, implementation):
-    image, *fields = Case("", n=n).arrays()
+    image, *fields = dsepconv_case(n=n).arrays()
     shifted = [field + (3 - n) // 2 * (i in (2, 3)) for i, field in enumerate(fields)]
     published = compiled(image, *fields, grid="reference", implementation=implementation)
     centred = compiled(image, *shifted, grid="centred", implementation=implementation)
@@ -184,57 +140,12 @@ def test_a_border_counts_double(n, place, edge, corner, implementation):
 
 @BOTH
 def test_no_mask_is_a_mask_of_ones(implementation):
-    arrays = Case("").arrays()[:5]
+    arrays = dsepconv_case().arrays()[:5]
     found = compiled(*arrays, implementation=implementation)
     close(found, compiled(*arrays, np.ones_like(arrays[3]), implementation=implementation), terms=9)
 
 
 # --------------------------------------------------------------------------------------- gradients
-
-
-@EVERY_CASE
-def test_xla_equals_the_reference_in_values_and_all_gradients(case):
-    run = partial(value_and_gradients, case.arrays(), case.cotangent(), grid=case.grid)
-    results = zip(NAMES, run(implementation="xla"), run(implementation="reference"), strict=False)
-    for name, actual, expected in results:
-        close(actual, expected, terms=case.n**2 * case.channels, gradient=name != "out")
-
-
-SMOOTH = [
-    Case("three taps, two images", height=4, width=3, batch=2, reach=3.0),
-    Case("two taps, padded", n=2, height=3, width=4, channels=5, padded=True, grid="centred"),
-]
-
-
-@BOTH
-@pytest.mark.parametrize("case", SMOOTH, ids=lambda case: case.name)
-def test_gradients_are_finite_differences(case, implementation, float64):
-    arrays, cotangent = case.arrays(np.float64), case.cotangent(np.float64)
-    static = {"grid": case.grid, "implementation": implementation}
-    _, *gradients = value_and_gradients(arrays, cotangent, **static)
-    energy = jax.jit(lambda *arrays: jnp.vdot(cotangent, dsepconv(*arrays, **static)))
-    rng, step = np.random.default_rng(0), 1e-4  # in a piece that is linear in every single array
-    for i, gradient in enumerate(gradients):  # each array alone, so that none hides in the sum of all
-        for _ in range(3):
-            direction = rng.choice([-1.0, 1.0], gradient.shape)
-            ends = [energy(*arrays[:i], arrays[i] + s * direction, *arrays[i + 1 :]) for s in (step, -step)]
-            slope = (ends[0] - ends[1]) / (2 * step)
-            np.testing.assert_allclose(np.vdot(gradient, direction), slope, rtol=1e-7, atol=1e-7)
-
-
-@pytest.mark.parametrize(("grid", "implementation"), [("reference", "xla"), ("centred", "reference")])
-def test_padding_by_the_edges_beforehand_changes_nothing(grid, implementation, float64):
-    case = Case("", n=4 if grid == "centred" else 5, reach=4.0)
-    (image, *fields), cotangent = case.arrays(np.float64), case.cotangent(np.float64)
-    around = (case.n // 2, case.n - 1 - case.n // 2)
-    widths = [(0, 0), around, around, (0, 0)]
-    padded, unpad = jax.vjp(lambda image: jnp.pad(image, widths, mode="edge"), image)
-    run = partial(value_and_gradients, cotangent=cotangent, grid=grid, implementation=implementation)
-    out, d_image, *d_fields = run((image, *fields))
-    out_padded, d_padded, *d_fields_padded = run((padded, *fields))
-    expected = (out_padded, *unpad(d_padded), *d_fields_padded)
-    for actual, wanted in zip((out, d_image, *d_fields), expected, strict=True):
-        np.testing.assert_allclose(actual, wanted, rtol=1e-12, atol=1e-13)
 
 
 @partial(jax.jit, static_argnums=1)
@@ -264,155 +175,36 @@ def test_the_first_row_has_its_full_derivative_and_the_last_row_none(implementat
         assert tuple(map(float, row_slope(position, implementation))) == values, position
 
 
-def test_image_gradient_is_left_out_where_the_image_is_data():
-    arrays = Case("").arrays()
-
-    def energy(*arrays):
-        return jnp.sum(dsepconv(*arrays) ** 2)
-
-    fields_only, everything = (jax.jit(jax.grad(energy, range(first, 6))) for first in (1, 0))
-    assert "scatter-add" in str(jax.make_jaxpr(everything)(*arrays))
-    assert "scatter-add" not in str(jax.make_jaxpr(fields_only)(*arrays))
-    for actual, wanted in zip(fields_only(*arrays), everything(*arrays)[1:], strict=True):
-        np.testing.assert_allclose(actual, wanted, rtol=1e-6)
-
-
-def test_an_output_that_nothing_uses_has_no_gradient():
-    def mask_alone(*arrays):
-        dsepconv(*arrays)
-        return jnp.sum(arrays[-1])
-
-    gradients = jax.grad(mask_alone, argnums=range(6))(*map(jnp.asarray, Case("").arrays()))
-    assert [float(jnp.max(jnp.abs(g))) for g in gradients] == [0, 0, 0, 0, 0, 1]
-
-
-# ------------------------------------------------------------------------------------------- dtypes
-
-
-@pytest.mark.parametrize(("dtype", "implementation"), [("bfloat16", "xla"), ("float16", "reference")])
-@pytest.mark.usefixtures("strict")
-def test_half_precision_is_float32_inside(dtype, implementation):
-    case = Case("", n=5)
-    arrays = tuple(jnp.asarray(array, dtype) for array in case.arrays())
-    cotangent = jnp.asarray(case.cotangent(), dtype)
-    in_float32 = jax.tree.map(lambda array: array.astype(jnp.float32), (arrays, cotangent))
-    results = value_and_gradients(arrays, cotangent, implementation=implementation)
-    assert {result.dtype for result in results} == {jnp.dtype(dtype)}
-    expected = value_and_gradients(*in_float32, implementation=implementation)
-    for actual, wanted in zip(results, expected, strict=True):
-        # One rounding of the result; a half precision sum over the taps would be off by more.
-        step = float(jnp.finfo(dtype).eps)
-        limit = 1e-6 * np.abs(wanted).max()
-        np.testing.assert_allclose(np.asarray(actual, np.float32), wanted, rtol=step, atol=limit)
-
-
-@BOTH
-@pytest.mark.usefixtures("strict")
-def test_every_result_has_the_dtype_of_its_array(implementation):
-    dtypes = ("bfloat16", "float32", "float16", "bfloat16", "float32", "float16")
-    arrays = [jnp.asarray(array, dtype) for array, dtype in zip(Case("").arrays(), dtypes, strict=True)]
-    out, vjp = jax.vjp(partial(dsepconv, implementation=implementation), *arrays)
-    assert out.dtype == jnp.bfloat16
-    assert [str(gradient.dtype) for gradient in vjp(out)] == list(dtypes)
-
-
-# --------------------------------------------------------------------------------------- under jax
-
-
-@BOTH
-def test_vmap_over_a_new_axis_equals_one_call_each(implementation):
-    calls = [tuple(array * (1 + i) for array in Case("").arrays()) for i in range(2)]
-    op = jax.jit(partial(dsepconv, implementation=implementation))
-    gradient = jax.jit(jax.grad(lambda *arrays: jnp.sum(op(*arrays) ** 2), argnums=range(6)))
-    together = [np.stack(arrays) for arrays in zip(*calls, strict=True)]
-    for i, arrays in enumerate(calls):
-        np.testing.assert_allclose(jax.vmap(op)(*together)[i], op(*arrays), rtol=1e-5, atol=1e-6)
-        for actual, expected in zip(jax.vmap(gradient)(*together), gradient(*arrays), strict=True):
-            close(actual[i], expected, terms=9, gradient=True)
-
-
-@pytest.mark.parametrize("implementation", ["reference", "xla", "auto"])
-def test_jit_equals_the_plain_call(implementation):
-    arrays = Case("", n=5).arrays()
-    op = partial(dsepconv, implementation=implementation)
-    close(jax.jit(op)(*arrays), op(*arrays), terms=25)
-
-
 # ------------------------------------------------------------------------------------------ errors
 
 
-def changed(**changes):
-    named = dict(zip(("image", *FIELDS), Case("").arrays(), strict=True))
-    return [changes.get(name, lambda x: x)(array) for name, array in named.items()]
-
-
-ERRORS = [
-    (
-        "image of rank 3",
-        changed(image=lambda x: x[0]),
-        {},
-        ValueError,
-        "image has shape (5, 6, 3); four axes",
+ERRORS = {
+    "image of rank 3": refusal("image has shape (5, 6, 3); four axes", image=first),
+    "mask of rank 3": refusal("mask has shape (9, 5, 6); four axes", mask=first),
+    "integer image": refusal(
+        "image is uint8; a floating", TypeError, image=lambda image: image.astype(np.uint8)
     ),
-    ("mask of rank 3", changed(mask=lambda x: x[0]), {}, ValueError, "mask has shape (9, 5, 6); four axes"),
-    (
-        "integer image",
-        changed(image=lambda x: x.astype(np.uint8)),
-        {},
-        TypeError,
-        "image is uint8; a floating",
-    ),
-    ("integer mask", changed(mask=lambda x: x.astype(np.int32)), {}, TypeError, "mask is int32; a floating"),
-    (
-        "kernels that differ",
-        changed(horizontal=lambda x: x[:, :2]),
-        {},
-        ValueError,
+    "integer mask": refusal("mask is int32; a floating", TypeError, mask=integers),
+    "kernels that differ": refusal(
         "vertical and horizontal have shapes ((1, 3, 5, 6), (1, 2, 5, 6)); they must be equal",
+        horizontal=lambda kernel: kernel[:, :2],
     ),
-    (
-        "offsets of another number of taps",
-        changed(offset_x=lambda x: x[:, :8]),
-        {},
-        ValueError,
+    "offsets of another number of taps": refusal(
         "offset_x is (1, 8, 5, 6) but kernels of (1, 3, 5, 6) need [1, 3*3, 5, 6], tap-major",
+        offset_x=lambda field: field[:, :8],
     ),
-    ("mask of another size", changed(mask=lambda x: x[:, :, 1:]), {}, ValueError, "mask is (1, 9, 4, 6)"),
-    (
-        "image of another size",
-        changed(image=lambda x: x[:, 1:]),
-        {},
-        ValueError,
+    "mask of another size": refusal("mask is (1, 9, 4, 6)", mask=lambda field: field[:, :, 1:]),
+    "image of another size": refusal(
         "image is (1, 4, 6, 3) but kernels of 3 taps over 1x5x6 need [1, 5, 6, C], or padded [1, 7, 8, C]",
+        image=lambda image: image[:, 1:],
     ),
-    (
-        "image of another batch",
-        changed(image=lambda x: np.repeat(x, 2, 0)),
-        {},
-        ValueError,
-        "image is (2, 5, 6, 3)",
+    "image of another batch": refusal("image is (2, 5, 6, 3)", image=twice),
+    "unknown grid": refusal(
+        "grid is 'centered'; give one of reference, centred", options={"grid": "centered"}
     ),
-    (
-        "unknown grid",
-        changed(),
-        {"grid": "centered"},
-        ValueError,
-        "grid is 'centered'; give one of reference, centred",
-    ),
-    ("misspelt implementation", changed(), {"implementation": "xal"}, ValueError, "did you mean 'xla'?"),
-    (
-        "no kernel",
-        changed(),
-        {"implementation": "pallas"},
-        ValueError,
-        "no Pallas kernel yet; use implementation='auto' or 'xla'",
-    ),
-]
+}
 
 
-@pytest.mark.parametrize(
-    ("arrays", "options", "kind", "message"), [e[1:] for e in ERRORS], ids=[e[0] for e in ERRORS]
-)
-def test_bad_input_is_named(arrays, options, kind, message):
-    with pytest.raises(kind, match=re.escape(message)):
-        dsepconv(*arrays, **options)
+@every_refusal(ERRORS)
+def test_bad_input_is_named(refuses):
+    refuses(dsepconv_case())

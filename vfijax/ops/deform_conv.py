@@ -106,7 +106,7 @@ def _check(image: Any, offset_y: Any, offset_x: Any, mask: Any, kernel: Any, geo
             f"an image of {channels} channels needs [K, K, {channels}, O]"
         )
     fields_taps = mask.shape[1]
-    if fields_taps == 0 or fields_taps % size**2 or channels % (fields_taps // size**2):
+    if fields_taps % size**2 or channels % (fields_taps // size**2):
         raise ValueError(
             f"deform_conv: {fields_taps} taps are not G*K*K with K={size} and a number of groups G that "
             f"divides {channels} channels; offsets and mask must be [B, G*K*K, H', W'], group-major"
