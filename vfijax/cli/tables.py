@@ -50,11 +50,10 @@ def rows(title: str, report: Report) -> Table:
 
 def clip_summary(results: list[tuple[str, str, ClipReport]]) -> Table:
     """The means of every set and method: over all frames, the interpolated, and the original ones."""
-    title = "Mean over the frames of a clip, then over clips"
-    table = _table(title, ["data", "method", "frames", ""], CLIP_MEASURES)
+    table = _of_clips("Mean over the frames of a clip, then over clips", "method")
     for data, method, report in results:
-        for kind in KINDS:
-            table.add_row(data, method, kind, str(len(report.chosen(kind))), *_cells(report.means(kind)))
+        kinds = [(f"{len(report.chosen(kind))} {kind}", report.means(kind)) for kind in KINDS]
+        table.add_row(f"{method}\non {data}", *_lines(kinds))
     return table
 
 
@@ -62,12 +61,24 @@ def clip_rows(title: str, report: ClipReport) -> Table | None:
     """The means of every clip; None where they are many."""
     if len(report.clips) > ROWS_SHOWN:
         return None
-    table = _table(title, ["clip", "frames", ""], CLIP_MEASURES)
+    table = _of_clips(title, "clip")
     for clip in report.clips:
-        for kind in KINDS:
-            count = str(len(report.chosen(kind, clip)))
-            table.add_row(clip, kind, count, *_cells(report.clip_means(kind, clip)))
+        kinds = [
+            (f"{len(report.chosen(kind, clip))} {kind}", report.clip_means(kind, clip)) for kind in KINDS
+        ]
+        table.add_row(clip, *_lines(kinds))
     return table
+
+
+def _of_clips(title: str, name: str) -> Table:
+    table = _table(title, [name, "frames"], CLIP_MEASURES)
+    table.show_lines = True
+    return table
+
+
+def _lines(kinds: list[tuple[str, dict[str, float]]]) -> list[str]:
+    """The cells of one row, with a line in each for every kind of frame."""
+    return ["\n".join(cells) for cells in zip(*([name, *_cells(m)] for name, m in kinds), strict=True)]
 
 
 def _of_report(title: str, names: list[str], report: Report) -> Table:
