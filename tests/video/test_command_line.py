@@ -106,6 +106,15 @@ def test_debug_shows_where_an_error_came_from(tmp_path, command):
     assert "Traceback" in command(*arguments, "--debug")[2]
 
 
+@pytest.fixture
+def attended():
+    """Ctrl-C as at a terminal: shells let what they start in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("attended")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interruption_gives_its_status_and_leaves_nothing(
     make_clip, tmp_path, refused, monkeypatch, number, status
