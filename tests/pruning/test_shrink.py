@@ -43,11 +43,13 @@ def network(name, width=6):
     def liven(path, leaf):
         if path[-1].key != "bias" or path[0].key in ("synthesis", "features"):
             return leaf
-        positive = jnp.abs(leaf) + 0.05
+        positive = np.abs(leaf) + np.float32(0.05)
         return -positive if path[-2].key == "pointwise_grouped" else positive  # this branch is subtracted
 
     fresh = create(narrow(name, width, **NETWORKS[name]), 0)
-    return vfijax.ModelParams(jax.tree_util.tree_map_with_path(liven, fresh.tree), fresh.config)
+    # In NumPy: JAX would compile a program for every shape.
+    tree = jax.tree_util.tree_map_with_path(liven, jax.tree.map(np.asarray, fresh.tree))
+    return vfijax.ModelParams(jax.tree.map(jnp.asarray, tree), fresh.config)
 
 
 def layout(tree):

@@ -70,7 +70,7 @@ def narrow(name: str, width: int = 4, **changes: Any) -> ModelConfig:
 def shapes(config: ModelConfig) -> Any:
     """The parameter tree of a config as `jax.ShapeDtypeStruct` leaves, without computing anything."""
     frame = jax.ShapeDtypeStruct((1, config.stride, config.stride, 3), jnp.float32)
-    variables = jax.eval_shape(config.module("reference").init, jax.random.key(0), frame, frame)
+    variables = jax.eval_shape(config.module("xla").init, jax.random.key(0), frame, frame)
     return variables.get("params", {})
 
 
