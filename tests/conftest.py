@@ -7,7 +7,7 @@ import tempfile
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # What takes long to compile is kept for later tests and for the processes that tests start. Every worker
-# has a folder of its own, since JAX does not write the files at once.
+# has a folder of its own, since one that JAX is writing can be read half.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="vfijax-tests-")
 
 import jax

@@ -20,6 +20,7 @@ import vfijax
 from tests import tolerance
 from tests.golden.state import digest, make_clip, make_state
 from tests.tolerance import close
+from tests.trees import layout
 from vfijax.channels import Widths
 from vfijax.convert import from_torch, official_shapes
 from vfijax.convert.names import NAMES
@@ -203,10 +204,6 @@ def test_sliced_shapes_are_those_of_the_new_config(form):
     config = narrow("zooming_slowmo", 1, groups=2, blocks=2, **FORMS[form])
     full = create(config.replace(widths=Widths.of({s: w + 6 for s, w in uneven(config).items()})), 0)
     small = shrink(full, uneven(config))
-
-    def layout(tree):
-        return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
-
     assert layout(small.tree) == layout(shapes(small.config))
     assert layout(small.tree) == layout(shrunk_shapes(full.tree, full.config.graph(), uneven(config)))
 
