@@ -28,7 +28,7 @@ def dis_flow(first: np.ndarray, last: np.ndarray) -> float:
 
     cv2.setNumThreads(1)  # DIS cuts pictures into one strip a thread, and strips change the flow
     grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (first, last)]
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(grey[0], grey[1], None)
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(grey[0], grey[1], None)
     return float(np.hypot(*flow.reshape(-1, 2).mean(axis=0)))
 
 

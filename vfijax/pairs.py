@@ -51,14 +51,38 @@ def to_uint8(frame: jax.Array) -> jax.Array:
 
 @partial(jax.jit, static_argnames="implementation")
 def _frame(
-    params: ModelParams, f0: jax.Array, f1: jax.Array, implementation: str, t: jax.Array | None = None
+    params: ModelParams,
+    f0: jax.Array,
+    f1: jax.Array,
+    implementation: str,
+    t: jax.Array | None = None,
+    motion: jax.Array | None = None,
 ) -> jax.Array:
     """The middle frame, or with models for any time the one at t, which is not compiled in."""
     f0, f1 = jnp.asarray(f0), jnp.asarray(f1)
     pair = [to_float(f if f.ndim == 4 else f[None]) for f in (f0, f1)]
-    frame, _ = forward(params, *pair, t=t, implementation=implementation)
+    frame, _ = forward(params, *pair, t=t, motion=motion, implementation=implementation)
     frame = frame if f0.ndim == 4 else frame[0]
     return to_uint8(frame) if f0.dtype == jnp.uint8 else frame
+
+
+def find_motion(params: ModelParams, f0: Any, f1: Any) -> Any:
+    """What `interpolate` takes as `motion`: all that a model needs to know of two frames beside them.
+
+    Finding it is the part of the work that is done on the host, in threads; the frames at all times between
+    two frames share it. None for models that do not ask for motion.
+
+    Args:
+      params, f0, f1: as for `interpolate`.
+
+    Returns:
+      float32 [B, G, 2, H, W], of one frame with B = 1: guesses of the motion from `f0` to `f1` in pixels,
+      rows and columns. A NumPy array, under `jax.jit` a traced one.
+    """
+    if not params.config.guesses:
+        return None
+    pair = (f if f.ndim == 4 else f[None] for f in (f0, f1))
+    return params.config.motion(params.tree, *pair)
 
 
 def _check_recursion(params: ModelParams) -> None:
@@ -76,6 +100,7 @@ def interpolate(
     f1: jax.Array | np.ndarray,
     *,
     t: float = 0.5,
+    motion: Any = None,
     implementation: str = "auto",
 ) -> jax.Array:
     """The frame between two frames. Jitted; may be used inside `jax.jit`, `vmap` and `grad`.
@@ -84,9 +109,11 @@ def interpolate(
       params: the model, from `create`, `load` or `convert.from_torch`.
       f0, f1: [H, W, 3] or [B, H, W, 3], RGB, of one shape and dtype; uint8 in [0, 255] or float in
         [0, 1]; each side at least 2 pixels.
-      t: time of the new frame, 0 at `f0` and 1 at `f1`. A model for any time (`edsc_m`) makes the frame
-        at exactly this time in one pass. The others know the middle only and reach other times by
+      t: time of the new frame, 0 at `f0` and 1 at `f1`. A model for any time (`flow`, `edsc_m`) makes the
+        frame at exactly this time in one pass. The others know the middle only and reach other times by
         halving the interval, up to ten passes: the time used is the nearest multiple of 2**-10.
+      motion: what `find_motion` gave for these frames, where it is known already. If not, a model that asks
+        for motion finds it here, and inside `jax.jit` by a callback to the host; no gradient goes through.
       implementation: of the sampling op: "auto", "reference", "xla" or "pallas".
 
     Returns:
@@ -102,7 +129,8 @@ def interpolate(
     if not 0 <= t <= 1:
         raise ValueError(f"interpolate: t is {t}; give a time from 0 (f0) to 1 (f1)")
     if params.config.any_time and 0 < t < 1:
-        return _frame(params, f0, f1, implementation, jnp.float32(t))
+        motion = find_motion(params, f0, f1) if motion is None else motion
+        return _frame(params, f0, f1, implementation, jnp.float32(t), motion)
     if t == 0.5:
         return _frame(params, f0, f1, implementation)
     _check_recursion(params)
@@ -138,21 +166,23 @@ def interpolate_n(
     f1: jax.Array | np.ndarray,
     n: int,
     *,
+    motion: Any = None,
     implementation: str = "auto",
 ) -> Iterator[jax.Array]:
     """Yields n frames between two frames, evenly spaced, in the order of time.
 
-    A model for any time (`edsc_m`) makes each frame from the two at exactly its time. The others halve
-    the interval again and again; `dyadic_times` says which times they use and bounds the error, and only
-    the frames on the way to the next one are held, about log2(n) at a time. Arguments and errors as for
+    A model for any time (`flow`, `edsc_m`) makes each frame from the two at exactly its time. The others
+    halve the interval again and again; `dyadic_times` says which times they use and bounds the error, and
+    only the frames on the way to the next one are held, about log2(n) at a time. Arguments and errors as for
     `interpolate`.
     """
     check_pair(f0, f1)
     if n < 1:
         raise ValueError(f"interpolate_n: n is {n}; give the number of new frames, 1 or more")
     if params.config.any_time:
+        motion = find_motion(params, f0, f1) if motion is None else motion
         times = (jnp.float32(i / (n + 1)) for i in range(1, n + 1))
-        return (_frame(params, f0, f1, implementation, t) for t in times)
+        return (_frame(params, f0, f1, implementation, t, motion) for t in times)
     if n > 1:
         _check_recursion(params)
     ends = (jnp.asarray(f0), jnp.asarray(f1), Fraction(0), Fraction(1))

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from vfijax.ops import adacof, adaptive_conv, deform_conv, dsepconv, sepconv
+from vfijax.ops import adacof, adaptive_conv, bicubic, deform_conv, dsepconv, sepconv
 
 BOTH = pytest.mark.parametrize("implementation", ["reference", "xla"])
 
@@ -57,7 +57,7 @@ class Case:
 
 
 def is_offset(name: str) -> bool:
-    """Whether the op has kinks in this array, at integers; it is linear in every other."""
+    """Whether the op has pieces in this array, from integer to integer; it is linear in every other."""
     return name.startswith("offset")
 
 
@@ -314,6 +314,32 @@ DEFORM_CONV = [
 ]
 
 
+# ------------------------------------------------------------------------------------------ bicubic
+
+
+def bicubic_case(name="", height=6, width=7, channels=3, *, batch=1, reach=2.5):
+    field = (batch, height, width)
+    return Case(
+        name,
+        bicubic,
+        {"image": (*field, channels), "offset_y": field, "offset_x": field},
+        (*field, channels),
+        taps=16,
+        options={},
+        reach=reach,
+        edges=(0, 0),
+    )
+
+
+BICUBIC = [
+    bicubic_case("one channel", channels=1),
+    bicubic_case("two images, 17 channels", 3, 5, 17, batch=2),
+    bicubic_case("a single row", 1, 9),
+    bicubic_case("a single pixel", 1, 1),
+    bicubic_case("offsets far outside", reach=40.0),
+]
+
+
 # ----------------------------------------------------------------------------------------- every op
 
 # Small enough to be differentiated number by number; every option of every op is in one of them.
@@ -326,6 +352,7 @@ SMALL = [
     dsepconv_case("small, centred", 3, 4, 5, n=2, padded=True, grid="centred"),
     deform_case("small"),
     deform_case("small, stride 2", stride=2, dilation=2, batch=2),
+    bicubic_case("small", 4, 5, 2, batch=2),
 ]
 
 # Their sums are long: added up in half precision, they would be off by more than a rounding.
@@ -334,6 +361,7 @@ LONG_SUMS = [
     *(case for case in SEPCONV if case.name == "kernels larger than the image, edges replicated"),
     *(case for case in DSEPCONV if case.name == "five taps, padded, two channels"),
     *(case for case in DEFORM_CONV if case.name == "two groups, two images"),
+    *(case for case in BICUBIC if case.name == "one channel"),
 ]
 
 # Images whose edges the op replicates.
@@ -344,4 +372,4 @@ UNPADDED = [
     dsepconv_case("four taps, centred", n=4, reach=4.0, grid="centred"),
 ]
 
-CASES = [*ADACOF, *SEPCONV, *DSEPCONV, *DEFORM_CONV, *SMALL]
+CASES = [*ADACOF, *SEPCONV, *DSEPCONV, *DEFORM_CONV, *BICUBIC, *SMALL]

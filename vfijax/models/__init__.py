@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vfijax.channels import Widths
-from vfijax.models import adacof, adaconv, cdfi, dsepconv, edsc, sepconv, zooming
+from vfijax.models import adacof, adaconv, cdfi, dsepconv, edsc, flow, sepconv, zooming
 from vfijax.models.base import ModelConfig, forward
 from vfijax.models.blend import BlendConfig
 from vfijax.params import ModelParams
@@ -27,6 +27,7 @@ ARCHITECTURES: dict[str, type[ModelConfig]] = {
     "edsc": edsc.EDSCConfig,
     "edsc_m": edsc.TimedEDSCConfig,
     "zooming_slowmo": zooming.ZoomingConfig,
+    "flow": flow.FlowConfig,
     "blend": BlendConfig,
 }
 
@@ -38,6 +39,7 @@ MODELS: dict[str, ModelConfig] = {
     **dsepconv.CONFIGS,
     **edsc.CONFIGS,
     **zooming.CONFIGS,
+    **flow.CONFIGS,
     "blend": BlendConfig("blend"),
 }
 
@@ -70,7 +72,9 @@ def narrow(name: str, width: int = 4, **changes: Any) -> ModelConfig:
 def shapes(config: ModelConfig) -> Any:
     """The parameter tree of a config as `jax.ShapeDtypeStruct` leaves, without computing anything."""
     frame = jax.ShapeDtypeStruct((1, config.stride, config.stride, 3), jnp.float32)
-    variables = jax.eval_shape(config.module("xla").init, jax.random.key(0), frame, frame)
+    motion = jax.ShapeDtypeStruct((1, config.guesses, 2, config.stride, config.stride), jnp.float32)
+    named = {"motion": motion} if config.guesses else {}
+    variables = jax.eval_shape(config.module("xla").init, jax.random.key(0), frame, frame, **named)
     return variables.get("params", {})
 
 

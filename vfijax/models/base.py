@@ -35,6 +35,14 @@ class Framing:
         """[B, H, W, 3] to the frame that the module receives."""
         return pad_to_multiple(pad_edges(self.reorder(frame), self.border), self.multiple, self.mode)
 
+    def prepare_motion(self, motion: jax.Array) -> jax.Array:
+        """[B, G, 2, H, W] to the size of a prepared frame; what is added moves as the edge does."""
+        height, width = motion.shape[-2:]
+        sides = (
+            (self.border, self.border + -(side + 2 * self.border) % self.multiple) for side in (height, width)
+        )
+        return jnp.pad(motion, [(0, 0)] * 3 + [*sides], mode="edge")
+
     def restore(self, frame: jax.Array, height: int, width: int, scale: int = 1) -> jax.Array:
         """The part of the module's output that belongs to a frame of `height` x `width`."""
         top, bottom, right = (scale * n for n in (self.border, self.border + height, self.border + width))
@@ -54,6 +62,8 @@ class ModelConfig:
       stride: sides of the frames that the module receives are multiples of it.
       scale: output size divided by input size.
       any_time: the module takes `t`, the time of the wanted frame; the others know the middle only.
+      guesses: the module takes `motion`, with so many guesses of the motion between its frames; 0 for the
+        others.
     """
 
     name: str
@@ -62,6 +72,16 @@ class ModelConfig:
     stride: ClassVar[int] = 1
     scale: ClassVar[int] = 1
     any_time: ClassVar[bool] = False
+
+    @property
+    def guesses(self) -> int:
+        return 0
+
+    def motion(self, tree: Any, f0: jax.Array, f1: jax.Array) -> Any:
+        """The guesses for two batches of frames [B, H, W, 3], float32 [B, G, 2, H, W] (rows, then columns, in
+        pixels): by how much each pixel moves from the first frame to the second. A NumPy array where the
+        frames are known, else traced. `tree` holds the parameters."""
+        raise NotImplementedError
 
     @property
     def framing(self) -> Framing:
@@ -103,19 +123,22 @@ def forward(
     f1: jax.Array,
     *,
     t: float | jax.Array | None = None,
+    motion: jax.Array | None = None,
     implementation: str = "auto",
     reference_grads: bool = False,
     precision: str = "float32",
 ) -> tuple[jax.Array, dict[str, Any]]:
     """Runs the network on two frames: pad as its config says (`Framing`), apply, crop.
 
-    Differentiable in `params`, in the frames and in `t`.
+    Differentiable in `params`, in the frames, in `t` and in a motion that is given.
 
     Args:
       params: the model.
       f0, f1: [B, H, W, 3] float frames in [0, 1], RGB, H and W at least 2.
       t: time of the wanted frame, 0 at `f0` and 1 at `f1`, a number or [B]; the middle if not given. Only
         for models with `any_time`; `vfijax.interpolate` reaches other times with every model.
+      motion: [B, G, 2, H, W], for models with `guesses`: what `params.config.motion` finds. If not given it
+        is found now, under `jax.jit` by a callback; for several times between two frames, find it once.
       implementation: of the sampling op, see `vfijax.ops.dispatch`.
       reference_grads: reproduce the gradients of the published training instead of exact ones.
       precision: "float32", or "bfloat16" for the convolutions; sampling stays float32.
@@ -127,7 +150,8 @@ def forward(
       tuple or dict.
 
     Raises:
-      ValueError: `t` for a model that knows the middle only.
+      ValueError: `t` for a model that knows the middle only, `motion` for one that takes none or of
+        another shape.
     """
     config = params.config
     if t is not None and not config.any_time:
@@ -135,11 +159,18 @@ def forward(
             f"forward: {config.name} knows the middle frame only; leave t out, or use vfijax.interpolate, "
             "which reaches other times by halving the interval"
         )
+    if config.guesses and motion is None:
+        motion = config.motion(params.tree, f0, f1)
+    given = () if motion is None else jnp.shape(motion)
+    wanted = (f0.shape[0], config.guesses, 2, *f0.shape[1:3]) if config.guesses else ()
+    if given != wanted:
+        raise ValueError(f"forward: motion has shape {given}; {config.name} takes {wanted or 'none'}")
     framing, (height, width) = config.framing, f0.shape[1:3]
     f0, f1 = (framing.prepare(jnp.asarray(f, jnp.float32)) for f in (f0, f1))
     times = () if t is None else (jnp.asarray(t, jnp.float32),)
     module = config.module(implementation, reference_grads)
     tree = jax.tree.map(lambda leaf: leaf.astype(precision), params.tree)  # a layer computes in its dtype
-    frame, aux = module.apply({"params": tree}, f0, f1, *times)
+    named = {} if motion is None else {"motion": framing.prepare_motion(jnp.asarray(motion, jnp.float32))}
+    frame, aux = module.apply({"params": tree}, f0, f1, *times, **named)
     warped = tuple(framing.reorder(image) for image in aux.get("warped", ()))
     return framing.restore(frame, height, width, config.scale), {**aux, "warped": warped}

@@ -12,7 +12,7 @@ import numpy as np
 from vfijax import perceptual
 from vfijax.media import MediaError
 from vfijax.metrics import SSIM_WINDOW, mean_absolute_error, psnr, rmse, ssim, ssim_gaussian
-from vfijax.pairs import interpolate, to_float
+from vfijax.pairs import interpolate
 from vfijax.params import ModelParams
 from vfijax.perceptual import BACKBONES, Lpips
 
@@ -142,10 +142,9 @@ def protocol_for(name: str, lpips: Lpips | None = None) -> Protocol:
     )
 
 
-@jax.jit
-def predict(params: ModelParams, first: jax.Array, last: jax.Array) -> jax.Array:
+def predict(params: ModelParams, first: np.ndarray, last: np.ndarray) -> jax.Array:
     """The middle frame as the network gives it: float32, not clipped, from two uint8 frames [H, W, 3]."""
-    return interpolate(params, to_float(first), to_float(last))
+    return interpolate(params, _divided(first), _divided(last))
 
 
 def measure(

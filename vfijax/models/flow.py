@@ -1,0 +1,155 @@
+"""Flow: the frame between two frames from classical optical flow, without parameters or training.
+
+Dense inverse search (`vfijax.media.flow`) gives guesses of the motion V from the first frame to the second.
+The frame at time t reads, for every guess, the first frame at x - t V and the second at x + (1 - t) V, by
+bicubic sampling. Where the two agree the guess is good; so each counts by
+
+    weight = 1 / (mean over 15x15 pixels of (first - second)^2 + 20),     in squared levels of 255,
+
+and beside the guesses stands the one of no motion, which is right for what lies still on the frame and the
+least wrong where all flow has failed. It is AdaCoF's equation (`vfijax.ops.adacof`) with taps placed by
+flow and weighed by agreement, instead of both by a network: `docs/flow.md`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Any, ClassVar, Literal, get_args
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from vfijax.channels import ChannelGraph
+from vfijax.media.flow import QUALITIES, find_motion
+from vfijax.models.base import ModelConfig
+from vfijax.ops import bicubic
+
+WINDOW = 15  # pixels a side, over which two frames are compared
+FLOOR = 20 / 255**2  # of the mean squared difference: noise, below which all guesses are equally good
+
+Quality = Literal["medium", "fine", "best"]
+
+
+@dataclass(frozen=True)
+class FlowConfig(ModelConfig):
+    """Which flows are the guesses.
+
+    Attributes:
+      quality: an entry of `vfijax.media.flow.QUALITIES`; docs/flow.md has score and time of each.
+    """
+
+    quality: Quality = "best"
+
+    architecture: ClassVar[str] = "flow"
+    any_time: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.quality not in get_args(Quality):
+            raise ValueError(f"quality is {self.quality!r}; give one of {', '.join(get_args(Quality))}")
+
+    @property
+    def guesses(self) -> int:
+        return 2 * len(QUALITIES[self.quality])
+
+    def motion(self, tree: Any, f0: jax.Array, f1: jax.Array) -> jax.Array | np.ndarray:
+        return on_host(partial(find_motion, searches=QUALITIES[self.quality]), self.guesses, f0, f1)
+
+    def module(self, implementation: str = "auto", reference_grads: bool = False) -> nn.Module:
+        return Flow()
+
+    def graph(self) -> ChannelGraph:
+        return ChannelGraph(widths={}, edges=())
+
+
+class Flow(nn.Module):
+    """`config.module()`; called with frames [B, H, W, 3], the time, a number or [B], and the motion."""
+
+    def __call__(
+        self, f0: jax.Array, f1: jax.Array, t: float | jax.Array = 0.5, *, motion: jax.Array
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        t = column(t, f0)
+        early, late, total = jnp.zeros_like(f0), jnp.zeros_like(f1), jnp.zeros_like(f0[..., :1])
+        for first, second in warped_pairs(f0, f1, motion, t):
+            weight = 1 / (disagreement(first, second) + FLOOR)
+            early, late, total = early + weight * first, late + weight * second, total + weight
+        still = weight / total  # of no motion, which comes last
+        parts = (1 - t) * early / total, t * late / total
+        return parts[0] + parts[1], {"offsets": (), "masks": {"still": still}, "warped": parts}
+
+
+def column(t: float | jax.Array, frame: jax.Array) -> jax.Array:
+    """The time, a number or [B], as [B, 1, 1, 1]."""
+    return jnp.broadcast_to(jnp.asarray(t, frame.dtype), frame.shape[:1]).reshape(-1, 1, 1, 1)
+
+
+def warped_pairs(
+    f0: jax.Array, f1: jax.Array, motion: jax.Array, t: jax.Array
+) -> Iterator[tuple[jax.Array, jax.Array]]:
+    """What both frames [B, H, W, C] say of time t, [B, 1, 1, 1], by every guess in `motion`, [B, G, 2, H, W];
+    and last by no motion."""
+    t = t[..., 0]
+    for guess in range(motion.shape[1]):
+        dy, dx = motion[:, guess, 0], motion[:, guess, 1]
+        yield bicubic(f0, -t * dy, -t * dx), bicubic(f1, (1 - t) * dy, (1 - t) * dx)
+    yield f0, f1
+
+
+def disagreement(first: jax.Array, second: jax.Array) -> jax.Array:
+    """The mean squared difference of two frames [B, H, W, C] around every pixel: [B, H, W, 1].
+
+    Frames are mirrored at their edges, without the edge pixel.
+    """
+    difference = first - second
+    squares = _added(difference[..., c] ** 2 for c in range(difference.shape[-1]))
+    half = WINDOW // 2
+    squares = jnp.pad(squares, [(0, 0), (half, half), (half, half)], mode="reflect")
+    for axis in (1, 2):  # spelled out: XLA's CPU code for a reduction over windows is many times slower
+        size = squares.shape[axis] - 2 * half
+        squares = _added(lax.slice_in_dim(squares, i, i + size, axis=axis) for i in range(WINDOW))
+    return squares[..., None] / (WINDOW**2 * difference.shape[-1])
+
+
+def _added(arrays: Iterable[jax.Array]) -> jax.Array:
+    return reduce(jnp.add, arrays)
+
+
+def on_host(
+    find: Callable[..., np.ndarray], guesses: int, f0: jax.Array, f1: jax.Array
+) -> jax.Array | np.ndarray:
+    """Guesses of the motion from one batch of frames to the other, found by NumPy code.
+
+    Values that are known are handed over at once, traced ones by a callback when they are. No gradient
+    goes through the motion: it is a constant of the frames.
+
+    Args:
+      find: from two frames, uint8 [H, W, 3], to motion, [G, 2, H, W].
+      guesses: how many it finds.
+      f0, f1: [B, H, W, 3] float in [0, 1], or uint8.
+
+    Returns:
+      float32 [B, G, 2, H, W].
+    """
+
+    def each(*batches: Any) -> np.ndarray:
+        return np.stack([find(*pair) for pair in zip(*map(np.asarray, batches), strict=True)])
+
+    frames = [lax.stop_gradient(eight_bits(frame)) for frame in (f0, f1)]
+    if not any(isinstance(frame, jax.core.Tracer) for frame in frames):
+        return each(*frames)
+    batch, height, width, _ = f0.shape
+    shape = jax.ShapeDtypeStruct((batch, guesses, 2, height, width), jnp.float32)
+    return jax.pure_callback(each, shape, *frames, vmap_method="sequential")
+
+
+def eight_bits(frame: Any) -> Any:
+    """A frame as uint8, which is what flow is found on; in the array library that it comes in."""
+    if frame.dtype == jnp.uint8:
+        return frame
+    library = np if isinstance(frame, np.ndarray) else jnp
+    return (library.clip(frame, 0, 1) * 255 + 0.5).astype(library.uint8)
+
+
+CONFIGS: dict[str, ModelConfig] = {"flow": FlowConfig("flow")}
