@@ -4,10 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo test test-next lint bench soak clean
+.PHONY: demo demo-train test test-next lint bench soak clean
 
 demo: .venv/ready
 	$(BIN)/python -m train.demo --out demo
+
+demo-train: .venv/ready
+	$(BIN)/python -m train.demo --train --out demo-train
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n $(JOBS) -q

@@ -1,85 +1,112 @@
-"""`python -m train.demo`: a few minutes from nothing to an interpolated video.
+"""`python -m train.demo`: from nothing to an interpolated video, with the truth beside it.
 
-Draws a clip of moving photographs, keeps every second frame of it as a video, trains a small network
-on other photographs, puts frames between those of the video, and compares them with the frames that
-were left out. Everything it makes stays in one directory.
+Draws a clip of photographs that move, turn and cover one another, keeps every second frame of it as a
+video, puts frames between those, and compares them with the frames that were left out. With `--train` the
+model is not the one that works out of the box but a small network, trained first, for a few minutes, on
+other photographs. Everything it makes stays in one directory.
 """
 
 import argparse
 import dataclasses
+import math
 import shutil
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from datasets.synthetic import draw, scene
+from datasets.synthetic import Layer, blob, cut, draw, photographs
 from train.loop import run
 from train.presets import PRESETS
 from vfijax.checkpoint import load
 from vfijax.media import Frame, VideoInfo, VideoReader, VideoWriter, write_image
 from vfijax.metrics import psnr
 from vfijax.models import create
-from vfijax.scoring.pictures import average, error_picture, sheet
+from vfijax.params import ModelParams
+from vfijax.scoring import environment, write_json
+from vfijax.scoring.pictures import error_picture, sheet
 from vfijax.video import interpolate_video
 
-FRAMES = 17  # drawn; every second one is left out of the video
-SIZE = 256  # pixels
-TRAVEL = 48.0  # greatest path of the background over the whole clip, pixels
+FRAMES = 77  # drawn, 3.2 seconds; every second one is left out of the video
+SIZE = 288  # pixels
 RATE = Fraction(12)  # of the video before interpolation
 CRF = 8  # nearly lossless, so that the scores are those of the frames and not of the codec
-SHOWN = (1, 7, 13)  # frames on the contact sheet
+SHOWN = (15, 37, 59)  # frames on the contact sheet
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m train.demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="directory for everything made")
+    parser.add_argument("--train", action="store_true", help="train a small network and show that")
     parser.add_argument("--steps", type=int, help="training steps, if not those of the preset")
     args = parser.parse_args()
-    demo(args.out, args.steps)
+    args.out.mkdir(parents=True, exist_ok=True)
+    demo(args.out, trained(args.out / "run", args.steps) if args.train else load())
     return 0
 
 
-def demo(out: Path, steps: int | None = None) -> dict[str, float]:
-    """Runs the demonstration in the directory `out`; returns the PSNR of network and blend in dB."""
-    out.mkdir(parents=True, exist_ok=True)
-    truth = drawn_clip(seed=6)
-    source = out / "input.mp4"
-    write_clip(source, truth[::2])
-
+def trained(out: Path, steps: int | None = None) -> ModelParams:
+    """A small network, trained in the run directory `out`."""
     config = PRESETS["demo"]
     config = dataclasses.replace(config, steps=steps or config.steps)
-    shutil.rmtree(out / "run", ignore_errors=True)
-    run(config, out / "run")
+    shutil.rmtree(out, ignore_errors=True)
+    run(config, out)
+    return load(out / "model")
 
-    models = {"network": load(out / "run" / "model"), "blend": create("blend", 0)}
+
+def demo(out: Path, params: ModelParams) -> dict[str, float]:
+    """Shows a model beside the blend in the directory `out`; returns the PSNR of both in dB."""
+    truth = drawn_clip()
+    source = out / "input.mp4"
+    write_clip(source, truth[::2], RATE)
+    name = params.config.name
     made = {}
-    for name, params in models.items():
-        target = out / ("interpolated.mp4" if name == "network" else "blend.mp4")
-        interpolate_video(source, target, params, crf=CRF)
-        made[name] = [frame.image for frame in VideoReader(target)]
-    scores = {name: float(np.mean(_psnr(frames, truth))) for name, frames in made.items()}
+    for label, model in {name: params, "blend": create("blend", 0)}.items():
+        target = out / ("blend.mp4" if label == "blend" else "interpolated.mp4")
+        interpolate_video(source, target, model, crf=CRF)
+        made[label] = [frame.image for frame in VideoReader(target)]
+    scores = {label: float(np.mean(_psnr(frames, truth))) for label, frames in made.items()}
 
-    rows = [_panels(truth, made["network"], made["blend"], i) for i in SHOWN]
-    write_image(out / "contact_sheet.png", sheet(rows))
+    panels = [_panels(truth, made, name, i) for i in range(FRAMES)]
+    write_clip(out / "side_by_side.mp4", [sheet([row[:3]]) for row in panels], 2 * RATE)
+    write_image(out / "contact_sheet.png", sheet([panels[i] for i in SHOWN]))
+    write_json(out / "scores.json", {"psnr": scores, "frames": FRAMES // 2, "environment": environment()})
     print(f"PSNR of the {FRAMES // 2} new frames against the frames that were left out:")
-    print(f"  network {scores['network']:.2f} dB, blend {scores['blend']:.2f} dB")
-    print(f"video: {out / 'interpolated.mp4'}; pictures: {out / 'contact_sheet.png'}")
+    print("  " + ", ".join(f"{label} {score:.2f} dB" for label, score in scores.items()))
+    print(f"videos: {out / 'interpolated.mp4'}, {out / 'side_by_side.mp4'}; {out / 'contact_sheet.png'}")
     return scores
 
 
-def drawn_clip(seed: int) -> list[np.ndarray]:
-    """`FRAMES` frames of one scene, uint8 [SIZE, SIZE, 3], from photographs that training does not see."""
-    layers = scene("val", SIZE, TRAVEL, np.random.default_rng(seed))
+def drawn_clip() -> list[np.ndarray]:
+    """`FRAMES` frames, uint8 [SIZE, SIZE, 3], of photographs that no training sees."""
+    layers = _scene(np.random.default_rng(6))
     return [draw(layers, SIZE, time) for time in np.linspace(-0.5, 0.5, FRAMES)]
 
 
-def write_clip(path: Path, frames: list[np.ndarray]) -> None:
-    info = VideoInfo(width=SIZE, height=SIZE, rate=RATE, time_base=1 / RATE)
-    with VideoWriter(path, info, crf=CRF) as writer:
+def _scene(rng: np.random.Generator) -> list[Layer]:
+    """A background that pans and grows, a disc that turns before it, and a shape that passes both."""
+    camera, _, coffee, _, rocket, _ = photographs("val")
+
+    def layer(photograph: np.ndarray, side: int, *, front: bool = True, **motion: Any) -> Layer:
+        still = {"centre": (SIZE / 2, SIZE / 2), "angle": 0.0, "spin": 0.0, "log_scale": 0.0, "growth": 0.0}
+        return Layer(cut(photograph, side, rng), blob(rng) if front else None, **{**still, **motion})
+
+    return [
+        layer(coffee, 3 * SIZE, front=False, velocity=(40.0, 120.0), spin=0.15, growth=0.2),
+        layer(camera, SIZE // 2, velocity=(-50.0, -60.0), spin=-0.8 * math.pi, centre=(120.0, 170.0)),
+        layer(rocket, SIZE // 2, velocity=(30.0, 260.0), spin=0.6, growth=0.3, centre=(190.0, 130.0)),
+    ]
+
+
+def write_clip(path: Path, frames: list[np.ndarray], rate: Fraction) -> None:
+    height, width = frames[0].shape[:2]
+    with VideoWriter(
+        path, VideoInfo(width=width, height=height, rate=rate, time_base=1 / rate), crf=CRF
+    ) as writer:
         for i, image in enumerate(frames):
-            writer.write(Frame(image, i / RATE))
+            writer.write(Frame(image, i / rate))
 
 
 def _psnr(frames: list[np.ndarray], truth: list[np.ndarray]) -> list[float]:
@@ -88,14 +115,16 @@ def _psnr(frames: list[np.ndarray], truth: list[np.ndarray]) -> list[float]:
 
 
 def _panels(
-    truth: list[np.ndarray], network: list[np.ndarray], blend: list[np.ndarray], i: int
+    truth: list[np.ndarray], made: dict[str, list[np.ndarray]], name: str, i: int
 ) -> list[tuple[str, np.ndarray]]:
+    """What there is of frame i."""
     return [
-        ("inputs, overlaid", average(truth[i - 1], truth[i + 1])),
+        ("input, held", truth[i - i % 2]),
+        ("blend", made["blend"][i]),
+        (name, made[name][i]),
         ("truth", truth[i]),
-        ("interpolated", network[i]),
-        ("its error x4", error_picture(network[i], truth[i])),
-        ("error of the blend x4", error_picture(blend[i], truth[i])),
+        ("error of the blend x4", error_picture(made["blend"][i], truth[i])),
+        (f"error of {name} x4", error_picture(made[name][i], truth[i])),
     ]
 
 

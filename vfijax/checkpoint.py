@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from vfijax.channels import Widths
-from vfijax.models import ARCHITECTURES, ModelConfig, shapes
+from vfijax.models import ARCHITECTURES, DEFAULT, ModelConfig, create, shapes
 from vfijax.params import ModelParams
 
 FORMAT = 1  # raise when the layout of the directory or the meaning of a config field changes
@@ -195,12 +195,17 @@ def _check_shapes(stored: Any, wanted: Any) -> None:
             raise CheckpointError(f"{at} is {shapes_there[0]}, the network has {shapes_there[1]}")
 
 
-def load(path: str | os.PathLike[str]) -> ModelParams:
-    """Reads a model that `save` wrote.
+def load(path: str | os.PathLike[str] | None = None) -> ModelParams:
+    """Reads a model that `save` wrote; without a path, the model that works out of the box.
+
+    Args:
+      path: the directory; None gives `vfijax.models.DEFAULT`, which needs no file.
 
     Raises:
       CheckpointError: no checkpoint there, one of another format version, or an incomplete one.
     """
+    if path is None:
+        return create(DEFAULT, 0)
     path = moved_aside(path) or Path(path).absolute()
     config = load_config(path)
     like = shapes(config)

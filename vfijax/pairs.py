@@ -35,7 +35,7 @@ def check_pair(f0: Any, f1: Any) -> None:
     for name, frame in (("f0", f0), ("f1", f1)):
         if isinstance(frame, jax.core.Tracer) or frame.dtype == jnp.uint8:
             continue  # under jit the values are unknown
-        if not bool(jnp.isfinite(frame).all()):
+        if not np.isfinite(np.asarray(frame, np.float32)).all():  # jnp would be traced with what is around
             raise ValueError(f"interpolate: {name} holds NaN or infinite values; clean the frame first")
 
 

@@ -4,10 +4,8 @@ import difflib
 from pathlib import Path
 
 from vfijax.checkpoint import load, moved_aside
-from vfijax.models import MODELS, ModelConfig, create
+from vfijax.models import MODELS, ModelConfig, create, shapes
 from vfijax.params import ModelParams
-
-SHIPPED: dict[str, Path] = {}  # name: directory of weights that come with the package
 
 _WAY = (
     "make a checkpoint with `vfijax convert` from published weights or with `python -m train.main`, "
@@ -22,25 +20,23 @@ def try_it(config: ModelConfig, path: Path) -> str:
 
 
 def resolve(model: str | None) -> ModelParams:
-    """The model that `--model` names: the path of a checkpoint, else a shipped name, else `blend`.
+    """The model that `--model` names: the path of a checkpoint, else a model that has no parameters.
+
+    None is the model that works out of the box, see `vfijax.load`.
 
     Raises:
-      ValueError: nothing given, or nothing of that name; the message says how to get a model.
+      ValueError: nothing of that name; the message says how to get a model.
       CheckpointError: the checkpoint cannot be read.
     """
-    names = [*SHIPPED, "blend"]
     if model is None:
-        raise ValueError(
-            f"--model is missing: {_WAY}; `--model blend` averages the frames beside and needs no checkpoint"
-        )
+        return load()
     if Path(model).exists() or moved_aside(model):
         return load(model)
-    if model in SHIPPED:
-        return load(SHIPPED[model])
-    if model == "blend":
-        return create("blend", 0)
+    if model in MODELS and not shapes(MODELS[model]):
+        return create(model, 0)
     if model in MODELS:
         raise ValueError(f"--model {model}: no weights of {model} come with vfijax; {_WAY}")
+    names = [name for name, config in MODELS.items() if config.architecture in ("flow", "blend")]
     near = difflib.get_close_matches(model, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(

@@ -15,7 +15,17 @@ from vfijax.models.base import ModelConfig, forward
 from vfijax.models.blend import BlendConfig
 from vfijax.params import ModelParams
 
-__all__ = ["ARCHITECTURES", "MODELS", "ModelConfig", "config_for", "create", "forward", "narrow", "shapes"]
+__all__ = [
+    "ARCHITECTURES",
+    "DEFAULT",
+    "MODELS",
+    "ModelConfig",
+    "config_for",
+    "create",
+    "forward",
+    "narrow",
+    "shapes",
+]
 
 ARCHITECTURES: dict[str, type[ModelConfig]] = {
     "adacof": adacof.AdaCoFConfig,
@@ -42,6 +52,9 @@ MODELS: dict[str, ModelConfig] = {
     **flow.CONFIGS,
     "blend": BlendConfig("blend"),
 }
+
+
+DEFAULT = "flow"  # what `vfijax.load()` and commands without `--model` take; it needs no file
 
 
 def config_for(name: str, **changes: Any) -> ModelConfig:

@@ -152,4 +152,8 @@ def eight_bits(frame: Any) -> Any:
     return (library.clip(frame, 0, 1) * 255 + 0.5).astype(library.uint8)
 
 
-CONFIGS: dict[str, ModelConfig] = {"flow": FlowConfig("flow")}
+CONFIGS: dict[str, ModelConfig] = {
+    "flow": FlowConfig("flow", "best"),
+    "flow_fine": FlowConfig("flow_fine", "fine"),
+    "flow_medium": FlowConfig("flow_medium", "medium"),
+}

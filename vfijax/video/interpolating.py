@@ -4,13 +4,14 @@ import os
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import partial
+from itertools import pairwise
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfijax.media import Frame
-from vfijax.pairs import interpolate_n
+from vfijax.media import Frame, read_ahead
+from vfijax.pairs import find_motion, interpolate_n
 from vfijax.params import ModelParams
 from vfijax.video.pipeline import Progress, Summary, device_memory, stream, timed
 from vfijax.video.timing import Timing
@@ -68,18 +69,25 @@ def interpolate_video(
 
 def _interpolated(params: ModelParams, images: Iterator[np.ndarray], n: int) -> Iterator[np.ndarray]:
     """All images of the result: the source's as they are, n new ones between each two."""
-    left = next(images)  # readers give one frame at least
-    device_left = jnp.asarray(left)
-    for right in images:
-        device_right = jnp.asarray(right)
+    # Some pairs at a time, each in threads of its own as well: enough for every core, and few to hold.
+    pairs = max(1, (os.cpu_count() or 1) // 4)
+    prepared = read_ahead(partial(_prepared, params), pairwise(images), threads=pairs, depth=pairs)
+    for left, right, motion in prepared:
         yield left
-        yield from _between(params, device_left, device_right, n)
-        left, device_left = right, device_right
-    yield left
+        yield from _between(params, left, right, motion, n)
+    yield right  # readers give two frames at least
 
 
-def _between(params: ModelParams, left: jax.Array, right: jax.Array, n: int) -> Iterator[np.ndarray]:
+def _prepared(params: ModelParams, pair: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Two images and the motion between them, found on the host while the device works on others."""
+    return *pair, find_motion(params, *pair)
+
+
+def _between(
+    params: ModelParams, left: np.ndarray, right: np.ndarray, motion: Any, n: int
+) -> Iterator[np.ndarray]:
     height, width = left.shape[:2]
     with device_memory(width, height, "reduce the video or use another device"):
         # one at a time, so that Ctrl-C need not wait for all of them
-        yield from map(np.asarray, interpolate_n(params, left, right, n))
+        ends = jnp.asarray(left), jnp.asarray(right)
+        yield from map(np.asarray, interpolate_n(params, *ends, n, motion=motion))

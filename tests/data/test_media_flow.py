@@ -1,0 +1,100 @@
+"""Guesses of the motion: signs and places, sizes, starts, and the same numbers however they are found."""
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+from skimage.data import astronaut
+
+from vfijax.media.flow import FINE, MEDIUM, QUALITIES, find_motion
+
+MOVES = {"right": (0, 3), "down and left": (4, -5), "still": (0, 0)}
+EVERY_QUALITY = pytest.mark.parametrize("quality", QUALITIES)
+
+
+def moved(rows, columns, side=128):
+    """A photograph, and the same after it has moved by so many pixels."""
+    photograph, start = astronaut(), 200
+    cut = [photograph[start - y :, start - x :][:side, :side] for y, x in ((0, 0), (rows, columns))]
+    return tuple(map(np.ascontiguousarray, cut))
+
+
+@EVERY_QUALITY
+@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
+def test_every_guess_is_the_motion_from_the_first_frame_to_the_last_rows_first(quality, move):
+    motion = find_motion(*moved(*move), QUALITIES[quality])
+    assert motion.shape == (2 * len(QUALITIES[quality]), 2, 128, 128) and motion.dtype == np.float32
+    inside = motion[..., 16:-16, 16:-16]
+    expected = np.broadcast_to(np.reshape(move, (2, 1, 1)), inside.shape)
+    assert np.median(np.abs(inside - expected)) < 0.1
+    assert np.quantile(np.abs(inside - expected), 0.9) < 0.5
+
+
+def test_the_first_guess_is_of_pixels_of_the_first_frame_and_the_second_of_pixels_of_the_last():
+    """A square of 32 pixels moves by 8 over a background that stays."""
+    rng = np.random.default_rng(0)
+    ground = cv2.GaussianBlur(rng.integers(0, 256, (96, 96, 3), np.uint8), (0, 0), 1.5)
+    square = cv2.GaussianBlur(rng.integers(0, 256, (32, 32, 3), np.uint8), (0, 0), 1.5)
+    first, last = ground.copy(), ground.copy()
+    first[32:64, 24:56], last[32:64, 32:64] = square, square
+    motion = find_motion(first, last, QUALITIES["fine"])
+    own = motion[0, 1, 32:64, 24:56], motion[1, 1, 32:64, 32:64]
+    assert all(abs(np.median(columns) - 8) < 0.5 for columns in own)
+
+
+@EVERY_QUALITY
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (2, 300), (300, 2), (31, 33), (33, 700), (64, 65)])
+def test_frames_of_any_size_have_motion(quality, size):
+    frames = np.random.default_rng(0).integers(0, 256, (2, *size, 3), np.uint8)
+    motion = find_motion(*frames, QUALITIES[quality])
+    assert motion.shape[2:] == size and np.isfinite(motion).all()
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_flat_and_equal_frames_do_not_move(level):
+    flat = np.full((48, 64, 3), level, np.uint8)
+    assert not find_motion(flat, flat, QUALITIES["best"]).any()
+    photograph = moved(0, 0)[0]
+    assert not find_motion(photograph, photograph, QUALITIES["best"]).any()
+
+
+def test_motion_is_the_same_in_threads_and_without_and_whatever_ran_before():
+    frames, others = moved(2, 5), moved(-3, 1, side=96)
+    expected = find_motion(*frames, QUALITIES["best"], parallel=False)
+    find_motion(*others, QUALITIES["best"])
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: find_motion(*frames, QUALITIES["best"]), range(4)))
+    for motion in found:
+        np.testing.assert_array_equal(motion, expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_motion_does_not_depend_on_the_threads_of_opencv_and_leaves_their_number(threads):
+    frames, before = moved(2, 5), cv2.getNumThreads()
+    expected = find_motion(*frames, (MEDIUM,))
+    try:
+        cv2.setNumThreads(threads)
+        np.testing.assert_array_equal(find_motion(*frames, (MEDIUM,)), expected)
+        assert cv2.getNumThreads() == threads
+    finally:
+        cv2.setNumThreads(before)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*")
+def test_a_forked_process_finds_motion_too():
+    frames = moved(2, 5)
+    find_motion(*frames, (FINE,))  # starts the threads, which a forked process does not have
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.isfinite(find_motion(*frames, (FINE,))).all() else 1)
+    done = []
+    waiting = threading.Thread(target=lambda: done.append(os.waitpid(child, 0)[1]))
+    waiting.start()
+    waiting.join(60)
+    if not done:
+        os.kill(child, 9)
+    assert done == [0]
