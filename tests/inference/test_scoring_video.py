@@ -63,11 +63,41 @@ def test_triplets_can_lie_far_apart(tmp_path, blend, every, count, predicted):
     assert set(seen) <= {None, len(predicted)}
 
 
-@pytest.mark.parametrize(("every", "compare"), [(1, None), (3, "out.mp4")])
-def test_distances_that_make_no_sense_are_refused(tmp_path, blend, every, compare):
+@pytest.mark.parametrize(
+    ("distances", "compare", "message"),
+    [
+        ({"every": 1}, None, "every is 1; give 2 or more"),
+        ({"every": 3}, "out.mp4", "none for a comparison video"),
+        ({"every": 3, "factor": 4}, None, "every is 3; give 4 or more"),
+        ({"factor": 1}, None, "factor is 1; give 2 or more"),
+    ],
+)
+def test_distances_that_make_no_sense_are_refused(tmp_path, blend, distances, compare, message):
     clip = write_clip(tmp_path / "clip.mp4", 5)
-    with pytest.raises(ValueError, match=f"every is {every}; give 2 or more"):
-        score_video(blend, clip, every=every, compare=compare and tmp_path / compare)
+    with pytest.raises(ValueError, match=message):
+        score_video(blend, clip, **distances, compare=compare and tmp_path / compare)
+
+
+@pytest.mark.parametrize(
+    ("factor", "every", "count", "predicted"),
+    [(4, None, 10, [1, 2, 3, 5, 6, 7]), (3, 3, 6, [1, 2]), (3, 5, 9, [1, 2, 6, 7])],
+)
+def test_frames_between_are_predicted_at_their_times(tmp_path, blend, factor, every, count, predicted):
+    clip, seen = write_clip(tmp_path / "clip.mp4", count), []
+    report = score_video(
+        blend, clip, factor=factor, every=every, progress=lambda done, total: seen.append(total)
+    )
+    assert [row.about["frame"] for row in report.rows] == predicted
+    assert set(seen) <= {None, len(predicted)}
+    frames = [frame.image.astype(float) / 255 for frame in decoded(clip)[1]]
+    for row in report.rows:
+        i = row.about["frame"]
+        start = i - i % (every or factor)
+        t = round((i - start) / factor * 1024) / 1024
+        blended = (1 - t) * frames[start] + t * frames[start + factor]
+        assert row.scores["mean_absolute_error"] == pytest.approx(
+            np.abs(blended - frames[i]).mean(), abs=2e-3
+        )
 
 
 def test_a_frame_is_scored_against_the_frame_that_was_dropped(tmp_path, blend):

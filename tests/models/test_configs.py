@@ -11,7 +11,7 @@ import vfijax
 from vfijax.channels import Edge, Widths
 from vfijax.models import MODELS, config_for, create, forward, narrow, shapes
 
-NETWORKS = [name for name in MODELS if name != "blend"]
+NETWORKS = [name for name, config in MODELS.items() if hasattr(config, "widths")]
 EVERY_NETWORK = pytest.mark.parametrize("name", NETWORKS)
 
 
@@ -61,6 +61,9 @@ COUNTS = [
     ("edsc_s", {}, 8_945_189),
     ("edsc_m", {}, 8_950_949),
     ("zooming_slowmo", {}, 11_102_771),
+    ("flow", {}, 0),
+    ("flow_fine", {}, 0),
+    ("flow_medium", {}, 0),
     ("blend", {}, 0),
 ]
 
@@ -238,7 +241,7 @@ def test_narrow_has_one_width_and_keeps_the_rest(name):
     grouped = config.graph().block_count
     for space, width in getattr(config, "widths", {}).items():
         assert 6 <= width < 6 + grouped(space) and width % grouped(space) == 0
-    if name != "blend":
+    if name in NETWORKS:
         assert config.replace(widths=MODELS[name].widths) == MODELS[name]
     if hasattr(config, "taps"):
         assert narrow(name, width=6, taps=3).taps == 3

@@ -13,7 +13,7 @@ import pytest
 
 import vfijax
 from tests.tolerance import close
-from vfijax.models import MODELS, create, forward, narrow
+from vfijax.models import MODELS, create, forward, narrow, shapes
 
 GRAPHS = {
     "adacof": {"taps": 3},
@@ -27,10 +27,11 @@ GRAPHS = {
     "dsepconv": {"taps": 3},
     "edsc_s": {"taps": 3, "masks": False, "grid": "centred"},
     "edsc_m": {"taps": 3},
+    "flow": {},
     "blend": {},
 }
 EVERY_GRAPH = pytest.mark.parametrize("name", GRAPHS)
-NETWORKS = [name for name in GRAPHS if name != "blend"]
+NETWORKS = [name for name in GRAPHS if shapes(narrow(name))]
 HEIGHT, WIDTH = 30, 40  # padded to 32x64
 
 quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

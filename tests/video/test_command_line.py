@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 import vfijax
@@ -71,10 +72,18 @@ def test_slow_motion_says_what_became_of_the_audio(make_clip, tmp_path, command)
     assert "audio (aac) left out: it does not fit slow motion" in out
 
 
-def test_a_missing_model_names_the_ways_to_get_one(make_clip, tmp_path, refused):
-    line = refused("interpolate", make_clip(), tmp_path / "out.mp4")
-    for way in ("vfijax convert", "python -m train.main", "--model blend"):
-        assert way in line
+@pytest.mark.parametrize("model", [[], ["--model", "flow_medium"]])
+def test_without_a_file_of_weights_a_video_is_interpolated_by_flow(
+    make_clip, tmp_path, command, probe, model
+):
+    source = make_clip(frames=3)
+    assert command("interpolate", source, tmp_path / "out.mp4", *model)[0] == 0
+    params = vfijax.create(model[1], 0) if model else vfijax.load()
+    images, made = probe(source).images, probe(tmp_path / "out.mp4").images
+    assert len(made) == 5
+    for n in (0, 1):
+        expected = np.asarray(vfijax.interpolate(params, images[n], images[n + 1]), int)
+        assert np.abs(made[2 * n + 1] - expected).mean() < 3  # the encoder's loss
 
 
 @pytest.mark.parametrize("name", ["bland", "no/such/checkpoint"])

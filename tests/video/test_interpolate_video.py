@@ -161,7 +161,7 @@ def test_an_older_result_is_replaced_only_by_a_complete_one(make_clip, run, tmp_
 
 
 def test_a_model_that_fails_leaves_nothing(make_clip, run, tmp_path, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise RuntimeError("device lost")
 
     monkeypatch.setattr(interpolating, "interpolate_n", fail)
@@ -171,7 +171,7 @@ def test_a_model_that_fails_leaves_nothing(make_clip, run, tmp_path, monkeypatch
 
 
 def test_a_full_device_is_reported_with_the_frame_size(make_clip, run, tmp_path, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
 
     monkeypatch.setattr(interpolating, "interpolate_n", fail)

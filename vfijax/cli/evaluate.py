@@ -15,6 +15,7 @@ from vfijax.cli.tables import clip_rows, clip_summary, rows, summary
 from vfijax.media import Triplet, write_image
 from vfijax.media.plot import line_chart
 from vfijax.media.progress import progress
+from vfijax.models import DEFAULT
 from vfijax.params import ModelParams
 from vfijax.perceptual import Lpips, load_lpips
 from vfijax.scoring import (
@@ -39,13 +40,14 @@ from vfijax.scoring import (
 class Args:
     """Scores a model by PSNR, SSIM, RMSE and mean absolute error (MAE), and LPIPS; errors are in [0, 1].
 
-    On triplets it predicts the middle frame. On a video it drops every second frame, predicts it from
-    its neighbours, and reports the average of the neighbours (blend) beside it. On clips with --zoom it
+    On triplets it predicts the middle frame. On a video it drops frames, as a rule every second one, predicts
+    them from those that it keeps, and reports the average of these (blend) beside it. On clips with --zoom it
     makes them of every second frame at a quarter of the size.
     """
 
     model: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CHECKPOINT [...]")] = ()
-    """Checkpoints from `vfijax convert` or `python -m train.main`, or `blend`; several are compared."""
+    """Checkpoints from `vfijax convert` or `python -m train.main`, or models that need none: `flow` (taken if
+    none is given), `flow_fine`, `flow_medium`, `blend`; several are compared."""
 
     data: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=DIR [...]")] = ()
     """Folders of triplets: Vimeo-90K (its test list), Middlebury, UCF101, or any with three images in
@@ -78,9 +80,12 @@ class Args:
     """With --zoom: the windows of the published evaluation, which drop up to five frames at the end of a
     clip; these have no score, whatever the method."""
 
-    every: Annotated[int, tyro.conf.arg(metavar="N")] = 2
-    """With --video: predict one frame after every N-th; 2 drops every second frame, 30 takes the triplets
-    0 1 2, 30 31 32, ..."""
+    factor: Annotated[int, tyro.conf.arg(metavar="N")] = 2
+    """With --video: keep every N-th frame and predict those between at their times: 2 drops every second
+    frame, 4 predicts at 1/4, 1/2 and 3/4."""
+
+    every: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """With --video: predict after every N-th frame only; 30 takes the triplets 0 1 2, 30 31 32, ..."""
 
     protocol: Literal[
         "published", "upstream", "target-max", "target-max-8bit", "sepconv", "sepconv-report"
@@ -150,7 +155,7 @@ def run(args: Args) -> None:
     sets = _check(args)
     clip_sets = _named("zoom", args.zoom)
     found = {name: find_clip_set(directory, name) for name, directory in clip_sets.items()}
-    models = {name: resolve(name) for name in args.model} or {"": resolve(None)}
+    models = {name: resolve(name) for name in args.model or (DEFAULT,)}
     _check_models(args, models)
     session = Session(args, _lpips(args))
     for name, (directory, triplets) in sets.items():
@@ -179,8 +184,9 @@ def _check(args: Args) -> dict[str, tuple[Path, list[Triplet]]]:
         raise ValueError("--zoom has measures of its own; leave --protocol and --lpips away")
     if args.compare is not None and (args.video is None or len(args.model) > 1):
         raise ValueError("--compare shows one model on a video; give it with --video and a single --model")
-    if args.every != 2 and args.video is None:
-        raise ValueError(f"--every {args.every} belongs to --video FILE; give that too")
+    for option in ("factor", "every"):
+        if getattr(args, option) != getattr(Args(), option) and args.video is None:
+            raise ValueError(f"--{option} {getattr(args, option)} belongs to --video FILE; give that too")
     _check_choice(args)
     if args.worst < 0 or (args.worst and (args.out is None or not args.data)):
         raise ValueError(
@@ -295,6 +301,7 @@ def _score_video(session: Session, video: Path, models: dict[str, ModelParams]) 
                 video,
                 protocol=session.args.protocol,
                 lpips=session.lpips,
+                factor=session.args.factor,
                 every=session.args.every,
                 compare=session.args.compare,
                 progress=show,

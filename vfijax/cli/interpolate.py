@@ -9,6 +9,7 @@ import tyro
 
 from vfijax.cli.model import resolve
 from vfijax.media.progress import progress
+from vfijax.models import DEFAULT
 from vfijax.video import Summary, interpolate_video
 
 
@@ -26,11 +27,13 @@ class Args:
     target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="TARGET")]
     """A video (.mp4, .m4v, .mov, .mkv, .webm), or a name without suffix for a folder of PNG images."""
 
-    model: Annotated[str | None, tyro.conf.arg(metavar="CHECKPOINT")] = None
-    """A checkpoint from `vfijax convert` or `python -m train.main`, or `blend`."""
+    model: Annotated[str, tyro.conf.arg(metavar="MODEL|CHECKPOINT")] = DEFAULT
+    """A model that needs no file, `flow`, the faster `flow_fine` and `flow_medium`, or `blend`; or a
+    checkpoint from `vfijax convert` or `python -m train.main`."""
 
     factor: int = 2
-    """How many times as many frames: 2, 4 or 8 (others are reached approximately)."""
+    """How many times as many frames. Networks that know the middle only, which are most, are exact for 2, 4
+    and 8 and reach others approximately."""
 
     slowmo: bool = False
     """Keep the frame rate and stretch time by the factor; leaves the audio out."""

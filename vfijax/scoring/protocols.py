@@ -1,6 +1,6 @@
 """How a predicted frame becomes numbers: the protocols of the papers and reports, by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -12,7 +12,7 @@ import numpy as np
 from vfijax import perceptual
 from vfijax.media import MediaError
 from vfijax.metrics import SSIM_WINDOW, mean_absolute_error, psnr, rmse, ssim, ssim_gaussian
-from vfijax.pairs import interpolate
+from vfijax.pairs import find_motion, interpolate
 from vfijax.params import ModelParams
 from vfijax.perceptual import BACKBONES, Lpips
 
@@ -144,7 +144,16 @@ def protocol_for(name: str, lpips: Lpips | None = None) -> Protocol:
 
 def predict(params: ModelParams, first: np.ndarray, last: np.ndarray) -> jax.Array:
     """The middle frame as the network gives it: float32, not clipped, from two uint8 frames [H, W, 3]."""
-    return interpolate(params, _divided(first), _divided(last))
+    return next(predict_at(params, first, last, (0.5,)))
+
+
+def predict_at(
+    params: ModelParams, first: np.ndarray, last: np.ndarray, times: Sequence[float]
+) -> Iterator[jax.Array]:
+    """The same for any times in (0, 1), one after the other."""
+    first, last = _divided(first), _divided(last)
+    motion = find_motion(params, first, last)
+    return (interpolate(params, first, last, t=t, motion=motion) for t in times)
 
 
 def measure(

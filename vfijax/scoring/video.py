@@ -1,4 +1,4 @@
-"""Scores on a video: every second frame is dropped, predicted from its neighbours, and compared."""
+"""Scores on a video: frames are dropped, predicted from those that are kept, and compared."""
 
 import os
 from collections import deque
@@ -26,7 +26,7 @@ from vfijax.pairs import to_uint8
 from vfijax.params import ModelParams
 from vfijax.perceptual import Lpips
 from vfijax.scoring.pictures import CAPTION_HEIGHT, ERROR_GAIN, error_picture, sheet
-from vfijax.scoring.protocols import measure, predict, protocol_for
+from vfijax.scoring.protocols import measure, predict_at, protocol_for
 from vfijax.scoring.report import Report, Row
 from vfijax.scoring.triplets import Progress
 
@@ -41,66 +41,84 @@ def score_video(
     *,
     protocol: str = "published",
     lpips: Lpips | None = None,
-    every: int = 2,
+    factor: int = 2,
+    every: int | None = None,
     compare: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Predicts frames of a video, as a rule 1, 3, 5, ..., from the frames beside them and scores them.
+    """Keeps one frame of `factor`, predicts those between at their times, and scores them.
 
-    The video is streamed: memory does not grow with its length. Frames count as equally spaced. Of
-    an even number of frames the last one is not used, since nothing follows it.
+    The video is streamed: memory does not grow with its length. Frames count as equally spaced. Those at
+    the end that no kept frame follows are not used.
 
     Args:
-      params: the model.
+      params: the model. One that knows the middle only reaches other times as `vfijax.interpolate` does.
       path: a video, or a folder of images in natural order.
       protocol: an entry of `PROTOCOLS`, such as "published".
       lpips: from `vfijax.perceptual.load_lpips`; its score is added as `lpips`.
-      every: distance of the frames after which one is predicted; 2 takes every second frame, 30 the
-        triplets 0 1 2, 30 31 32, ... that reports score long videos on.
-      compare: a video to write (with every=2), at the rate of the source, with four panels: the input before,
-        held; the truth; the interpolated video, in which every second frame is predicted; and the
-        error of the predicted frames, held.
+      factor: 2 predicts frames 1, 3, 5, ... at the middle of their neighbours; 4 predicts 1, 2, 3, 5, ... at
+        1/4, 1/2 and 3/4 between frames 0, 4, 8, ...
+      every: distance of the frames after which some are predicted, `factor` if None; 30 takes, with factor 2,
+        the triplets 0 1 2, 30 31 32, ... that reports score long videos on.
+      compare: a video to write (of all frames, without `every`), at the rate of the source, with four panels:
+        the input before, held; the truth; the interpolated video, kept and predicted frames; and the error
+        of the predicted frames, held.
       progress: called with the number of frames scored and the number expected, or None.
 
     Returns:
       A report with one row per predicted frame: its scores and, as `blend_psnr` and so on, those of
-      the average of its neighbours.
+      the blend of the kept frames around it.
 
     Raises:
-      MediaError: the video cannot be read, has fewer than three frames or frames that are too
-        small, or `compare` cannot be written.
-      ValueError: an unknown protocol, `every` below 2 or not 2 with `compare`, or predictions that
-        are not finite.
+      MediaError: the video cannot be read, has too few frames or frames that are too small, or `compare`
+        cannot be written.
+      ValueError: an unknown protocol, `factor` or `every` below 2, `every` below or with `compare` other than
+        `factor`, or predictions that are not finite.
     """
-    if every < 2 or (every > 2 and compare is not None):
-        raise ValueError(
-            f"every is {every}; give 2 or more, and 2 for a comparison video, which shows all frames"
-        )
+    every = _checked(factor, every, compare is not None)
     chosen, path, blend = protocol_for(protocol, lpips), Path(path), create("blend", 0)
+    times = [j / factor for j in range(1, factor)]
     rows: list[Row] = []
     with _open(path) as reader:
         chosen.check_size(path, reader.info.height, reader.info.width)
-        expected = None if reader.info.frames is None else (reader.info.frames + every - 3) // every
+        count = reader.info.frames
+        expected = None if count is None else max(0, (count - factor - 1) // every + 1) * (factor - 1)
         with closing(_decoded(reader)) as frames, _film(compare, path, reader.info) as film:
-            for left, middle, right in _triplets(frames, every):
-                number = every * len(rows) + 1
-                prediction = predict(params, left.image, right.image)
-                average = predict(blend, left.image, right.image)
-                scores, baseline = (
-                    measure(frame, middle.image, chosen, f"{path}, frame {number}", lpips)
-                    for frame in (prediction, average)
-                )
-                scores |= {f"blend_{name}": score for name, score in baseline.items()}
-                rows.append(Row(f"frame {number}", scores, {"frame": number, "time": float(middle.time)}))
+            for start, (left, *between, right) in _groups(frames, factor + 1, every):
+                predicted = (predict_at(model, left.image, right.image, times) for model in (params, blend))
+                for number, truth, prediction, average in zip(
+                    range(start + 1, start + factor), between, *predicted, strict=True
+                ):
+                    scores, baseline = (
+                        measure(frame, truth.image, chosen, f"{path}, frame {number}", lpips)
+                        for frame in (prediction, average)
+                    )
+                    scores |= {f"blend_{name}": score for name, score in baseline.items()}
+                    about = {"frame": number, "time": float(truth.time)}
+                    rows.append(Row(f"frame {number}", scores, about))
+                    if film:
+                        film.show(left, truth, np.asarray(to_uint8(prediction)))
+                    if progress:
+                        progress(len(rows), expected)
                 if film:
-                    film.show(left, middle, np.asarray(to_uint8(prediction)))
-                if progress:
-                    progress(len(rows), expected)
+                    film.keep(right)
             if not rows:
-                raise MediaError(f"{path}: has fewer than three frames; scoring needs one between two others")
-            if film:
-                film.finish(right)
+                few = "fewer than three frames" if factor == 2 else f"fewer than {factor + 1} frames"
+                raise MediaError(f"{path}: has {few}; scoring needs {factor - 1} between two others")
     return Report(params.config, chosen, tuple(rows))
+
+
+def _checked(factor: int, every: int | None, compare: bool) -> int:
+    """The distance of the frames after which some are predicted."""
+    if factor < 2:
+        raise ValueError(f"factor is {factor}; give 2 or more")
+    if every is None or every == factor:
+        return factor
+    if every < factor or compare:
+        raise ValueError(
+            f"every is {every}; give {factor} or more, and none for a comparison video: it shows all frames"
+        )
+    return every
 
 
 def _open(path: Path) -> Reader:
@@ -117,13 +135,13 @@ def _decoded(reader: Reader) -> Generator[Frame, None, None]:
             yield frame._replace(image=upright(frame.image, reader.info.display_matrix))
 
 
-def _triplets(frames: Iterable[Frame], every: int) -> Iterator[tuple[Frame, Frame, Frame]]:
-    """Frames 0 1 2, then `every`, `every` + 1, `every` + 2, and so on."""
-    recent: deque[Frame] = deque(maxlen=3)
-    for number, frame in enumerate(frames):
+def _groups(frames: Iterable[Frame], size: int, every: int) -> Iterator[tuple[int, tuple[Frame, ...]]]:
+    """(0, frames 0, 1, ... size - 1), then those that begin at `every`, twice `every`, and so on."""
+    recent: deque[Frame] = deque(maxlen=size)
+    for start, frame in enumerate(frames, 1 - size):
         recent.append(frame)
-        if number >= 2 and (number - 2) % every == 0:
-            yield recent[0], recent[1], recent[2]
+        if start >= 0 and start % every == 0:
+            yield start, tuple(recent)
 
 
 def _film(
@@ -155,18 +173,22 @@ class _Film:
     def __init__(self, writer: VideoWriter) -> None:
         self._writer = writer
         self._error: np.ndarray | None = None
+        self._begun = False
 
-    def show(self, left: Frame, middle: Frame, prediction: np.ndarray) -> None:
-        """Two frames of the film: an input, and the frame predicted after it."""
-        self._write(left, left.image, left.image)
-        self._error = error_picture(prediction, middle.image)
-        self._write(middle, left.image, prediction)
+    def show(self, left: Frame, truth: Frame, prediction: np.ndarray) -> None:
+        """A frame that was predicted between `left` and another."""
+        if not self._begun:
+            self.keep(left)
+        self._error = error_picture(prediction, truth.image)
+        self._write(truth, left.image, prediction)
 
-    def finish(self, last: Frame) -> None:
-        self._write(last, last.image, last.image)
+    def keep(self, frame: Frame) -> None:
+        """A frame that was given."""
+        self._begun = True
+        self._write(frame, frame.image, frame.image)
 
     def _write(self, frame: Frame, held: np.ndarray, interpolated: np.ndarray) -> None:
         error = np.zeros_like(held) if self._error is None else self._error
-        upper = [("input, every second frame held", held), ("truth", frame.image)]
+        upper = [("input, held", held), ("truth", frame.image)]
         lower = [("interpolated", interpolated), (f"error of the predicted frames x{ERROR_GAIN}", error)]
         self._writer.write(frame._replace(image=sheet([upper, lower])))
