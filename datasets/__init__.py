@@ -11,10 +11,13 @@ from datasets.pipeline import (
     evaluation_triplets,
     space_time_batches,
     spread,
+    timed_batches,
     training_batches,
 )
+from datasets.scenes import Scene, SceneSource
 from datasets.sources import BadItem, ClipSource, PictureSource, Source, TripletSource
 from datasets.synthetic import SyntheticSource
+from datasets.timed import TimedTriplet
 from datasets.transforms import AUGMENTATIONS, Augmentation, SpaceTimeClip, TrainingTriplet
 
 __all__ = [
@@ -26,10 +29,13 @@ __all__ = [
     "ClipSource",
     "PictureSource",
     "Reading",
+    "Scene",
+    "SceneSource",
     "Source",
     "Sources",
     "SpaceTimeClip",
     "SyntheticSource",
+    "TimedTriplet",
     "TrainingTriplet",
     "TripletSource",
     "as_batch",
@@ -41,5 +47,6 @@ __all__ = [
     "open_sources",
     "space_time_batches",
     "spread",
+    "timed_batches",
     "training_batches",
 ]

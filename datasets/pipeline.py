@@ -11,7 +11,9 @@ from typing import Any
 import grain
 import numpy as np
 
+from datasets.scenes import SceneSource
 from datasets.sources import Source
+from datasets.timed import TimedTriplet
 from datasets.transforms import SCALE, SpaceTimeClip, TrainingTriplet, centre_crop, reduced
 
 ENDLESS = 2**50  # items; grain's own endless repeat cannot be counted any more once it is batched
@@ -76,6 +78,23 @@ def training_batches(
     return _batches(items, batch, start, reading, as_batch)
 
 
+def timed_batches(
+    sources: Sequence[tuple[Source | SceneSource, float]],
+    transform: TimedTriplet,
+    *,
+    batch: int,
+    seed: int,
+    start: int = 0,
+    reading: Reading = Reading(),
+) -> Iterator[dict[str, np.ndarray]]:
+    """The same for triplets at random times, from clips and from scenes that can be drawn at any time.
+
+    Yields:
+      The dicts of `TimedTriplet`, every entry with a leading axis of batch / processes.
+    """
+    return _batches(_stream(sources, seed).random_map(transform), batch, start, reading)
+
+
 def space_time_batches(
     sources: Sequence[tuple[Source, float]],
     transform: SpaceTimeClip,
@@ -94,7 +113,7 @@ def space_time_batches(
     return _batches(_stream(sources, seed).random_map(transform), batch, start, reading)
 
 
-def _stream(sources: Sequence[tuple[Source, float]], seed: int) -> grain.MapDataset:
+def _stream(sources: Sequence[tuple[Source | SceneSource, float]], seed: int) -> grain.MapDataset:
     streams = [
         grain.MapDataset.source(source).seed(seed + place).shuffle().repeat(ENDLESS // len(source))
         for place, (source, _) in enumerate(sources)

@@ -14,13 +14,14 @@ import numpy as np
 from vfijax.media.bicubic import reduce_bicubic
 
 Turn = Literal["none", "rows", "columns", "left", "right"]
+Step = Literal["reverse", "rows", "columns", "transpose"]
 # "rows" flips up and down, "columns" left and right; "left" and "right" turn by a quarter.
-_TURNS = {
-    "none": lambda frames: frames,
-    "rows": lambda frames: np.flip(frames, 1),
-    "columns": lambda frames: np.flip(frames, 2),
-    "left": lambda frames: np.rot90(frames, 1, (1, 2)),
-    "right": lambda frames: np.rot90(frames, -1, (1, 2)),
+_TURNS: dict[Turn, tuple[Step, ...]] = {
+    "none": (),
+    "rows": ("rows",),
+    "columns": ("columns",),
+    "left": ("columns", "transpose"),
+    "right": ("rows", "transpose"),
 }
 
 
@@ -96,12 +97,48 @@ def centre_crop(frames: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def random_orientation(frames: np.ndarray, how: Augmentation, rng: np.random.Generator) -> np.ndarray:
     """Turns, flips, transposition and reversal of time, the same for all frames."""
-    frames = _TURNS[how.one_of[rng.integers(len(how.one_of))]](frames)
+    return oriented(frames, random_steps(how, rng))
+
+
+def random_steps(how: Augmentation, rng: np.random.Generator) -> tuple[Step, ...]:
+    """The steps of a random orientation, in the order in which they are done."""
+    turn = _TURNS[how.one_of[rng.integers(len(how.one_of))]]
     chances = rng.random(4) < 0.5
-    for axis, wanted in enumerate((how.reverse, how.flip_rows, how.flip_columns)):
-        if wanted and chances[axis]:
-            frames = np.flip(frames, axis)
-    return frames.transpose(0, 2, 1, 3) if how.transpose and chances[3] else frames
+    wanted: dict[Step, bool] = {
+        "reverse": how.reverse,
+        "rows": how.flip_rows,
+        "columns": how.flip_columns,
+        "transpose": how.transpose,
+    }
+    return turn + tuple(step for step, chance in zip(wanted, chances, strict=True) if wanted[step] and chance)
+
+
+def oriented(frames: np.ndarray, steps: tuple[Step, ...]) -> np.ndarray:
+    """Frames [N, H, W, 3] after some steps; a view."""
+    for step in steps:
+        if step == "transpose":
+            frames = frames.transpose(0, 2, 1, 3)
+        else:
+            frames = np.flip(frames, ("reverse", "rows", "columns").index(step))
+    return frames
+
+
+def oriented_motion(motion: np.ndarray, steps: tuple[Step, ...]) -> np.ndarray:
+    """The motion of what is seen, [2, 2, H, W], after the same steps.
+
+    Its axes are: pixels of the first or of the last frame; rows or columns; place. It is what leads from
+    first to last, of those frames that are so after the steps.
+    """
+    for step in steps:
+        if step == "reverse":
+            motion = -motion[::-1]
+        elif step == "transpose":
+            motion = motion.swapaxes(2, 3)[:, ::-1]
+        else:
+            component = ("rows", "columns").index(step)
+            motion = np.flip(motion, 2 + component).copy()
+            motion[:, component] *= -1
+    return motion
 
 
 def colour_jitter(frames: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
