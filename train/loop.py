@@ -178,6 +178,7 @@ def _choice(config: TrainConfig) -> Choice:
         cache_bytes=int(data.cache_gb * 2**30),
         frames=task_of(config.net).frames,
         timed=config.net.random_times,
+        licences=tuple(data.licences),
     )
 
 

@@ -39,20 +39,18 @@ FLAT = 1e-4  # added to the squared length of a feature
 LAYERS: dict[str, tuple[tuple[str, ...], str]] = {
     "stem": (("patch",), "stem"),
     "down": (("stem",), "features"),
-    "block0_0": (("features",), "block0"),
-    "block0_1": (("block0",), "features"),
-    "block1_0": (("features",), "block1"),
-    "block1_1": (("block1",), "features"),
+    "block_0": (("features",), "block"),
+    "block_1": (("block",), "features"),
     "match": (("features",), "match"),
     "step_0": (("features", "costs", "motion"), "step_0"),
     "step_1": (("step_0",), "step_1"),
     "step_2": (("step_1",), "step_2"),
     "step_3": (("step_2",), "motion"),
 }
-SLOPES = ("stem", "down", "block0_0", "block1_0", "step_0", "step_1", "step_2")  # followed by a PReLU
+SLOPES = ("stem", "down", "block_0", "step_0", "step_1", "step_2")  # followed by a PReLU
 FIXED = {"patch": 48, "costs": (2 * RADIUS + 1) ** 2, "motion": 2}
 WIDTHS = Widths.of(
-    dict(stem=32, features=64, block0=64, block1=64, match=64, step_0=64, step_1=64, step_2=64)
+    dict(stem=32, features=64, block=64, match=64, step_0=64, step_1=48, step_2=48)
 )
 
 
@@ -99,7 +97,7 @@ def begun(tree: Any) -> Any:
         if "kernel" not in layer:
             return layer
         gain = 0.0 if name == "step_3" else np.sqrt(6 / (1 + 0.25**2)) if name in SLOPES else np.sqrt(3)
-        gain *= 0.5 if name in ("block0_1", "block1_1") else 1.0
+        gain *= 0.5 if name == "block_1" else 1.0
         return {"kernel": layer["kernel"] * gain, "bias": jnp.zeros_like(layer["bias"])}
 
     return {name: started(name, layer) for name, layer in tree.items()}
@@ -145,8 +143,7 @@ class Coarse(nn.Module):
         small, reduction = reduced(jnp.concatenate([f0, f1]))
         patches = space_to_depth(small - 0.5, CELL // 2)
         x = apply("down", apply("stem", patches))
-        for block in ("block0", "block1"):
-            x = x + apply(f"{block}_1", apply(f"{block}_0", x))
+        x = x + apply("block_1", apply("block_0", x))
         match = directed(apply("match", x))
         others = jnp.concatenate([match[batch:], match[:batch]])
         motion = globally_matched(match[:batch], match[batch:])
@@ -171,7 +168,7 @@ class Coarse(nn.Module):
         features = ({**FIXED, **self.widths})[LAYERS[name][1]]
         if name == "match":
             return Conv(features, size=1, padding=0, name=name)
-        stride, dilation = 2 if name == "down" else 1, {"step_1": 2, "step_2": 4}.get(name, 1)
+        stride, dilation = 2 if name == "down" else 1, {"block_1": 2, "step_1": 2, "step_2": 4}.get(name, 1)
         return Conv(features, stride=stride, padding=dilation, dilation=dilation, name=name)
 
 
