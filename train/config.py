@@ -40,9 +40,12 @@ class DataConfig:
     jitter: float = 0.0
     """brightness, contrast and colours vary by this fraction"""
     stride: int = 1
-    """distance of the frames of a triplet in a clip; more gives larger motion"""
+    """distance of the frames of a triplet in a clip; more gives larger motion. For frames at random times:
+    the outer ones are 2 to twice this many frames apart"""
     apart: int = 1
     """triplets of a clip begin at multiples of this frame number"""
+    licences: tuple[str, ...] = ()
+    """train only on files with one of these licences in the index.csv of the directory"""
     limit: int = 0
     """train on the first items only; 0 takes all"""
     synthetic: float = 0.0

@@ -177,6 +177,8 @@ def _choice(config: TrainConfig) -> Choice:
         skip_bad=data.skip_bad,
         cache_bytes=int(data.cache_gb * 2**30),
         frames=task_of(config.net).frames,
+        timed=config.net.random_times,
+        licences=tuple(data.licences),
     )
 
 

@@ -127,6 +127,28 @@ _ZOOMING = replace(
     optim=OptimConfig(name="adam", lr=4e-4, b2=0.99, schedule="cosine", period=150_000, lr_end=1e-7),
 )
 
+# The motion of scenes that are drawn, with motion of up to 80 pixels and its truth; little weight on the
+# frame. Ten minutes on a large GPU, with a dozen processes that draw.
+_COARSE = TrainConfig(
+    net=MODELS["coarse_motion"],
+    steps=10_000,
+    losses=LossWeights(charbonnier=0.0, motion=1.0),
+    data=DataConfig(crop=256, batch=16, augment="zooming_slowmo", jitter=0.2, motion=80.0),
+    optim=OptimConfig(name="adam", lr=1e-3, b2=0.99, schedule="cosine", warmup=200, ema=0.998),
+    eval=EvalConfig(every=1000, limit=32, crop=256),
+    log=LogConfig(checkpoint_every=1000),
+)
+
+# Weights of guesses, with the mean of PSNRs as the goal. Only `weights` learns; give the coarse network with
+# --init-from. Ten minutes on a large GPU, with a dozen processes that find flow.
+_GUIDED = replace(
+    _COARSE,
+    net=MODELS["guided"],
+    losses=LossWeights(charbonnier=0.0, log_mse=1.0, laplacian=1.0),
+    data=DataConfig(crop=192, batch=16, augment="zooming_slowmo", stride=3, synthetic=0.25, motion=40.0),
+    optim=OptimConfig(name="adam", lr=1e-3, b2=0.99, schedule="cosine", warmup=100, ema=0.998),
+)
+
 # For a laptop's CPU: a few minutes of synthetic motion, after which the network beats the blend clearly
 # where things move by a few pixels (28.4 against 25.3 dB on its validation triplets). Fine, noisy texture
 # gains little.
@@ -170,5 +192,7 @@ PRESETS: dict[str, TrainConfig] = {
     "edsc_s": replace(_DSEPCONV, net=MODELS["edsc_s"]),
     "edsc_m": replace(_DSEPCONV, net=MODELS["edsc_m"]),
     "zooming_slowmo": _ZOOMING,
+    "coarse_motion": _COARSE,
+    "guided": _GUIDED,
     "demo": _DEMO,
 }

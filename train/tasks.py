@@ -6,8 +6,8 @@ in a run depends on it.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,15 +17,18 @@ import numpy as np
 from datasets import (
     Source,
     SpaceTimeClip,
+    TimedTriplet,
     TrainingTriplet,
     as_batch,
     as_space_time_batch,
     evaluation_clips,
     evaluation_triplets,
     space_time_batches,
+    timed_batches,
     training_batches,
 )
 from train.pictures import clip_panels, panels
+from vfijax.media.flow import Search
 from vfijax.metrics import psnr
 from vfijax.models import ModelConfig, create, forward
 from vfijax.models.zooming import forward_clip
@@ -86,7 +89,9 @@ class Task:
 
 def task_of(config: ModelConfig) -> Task:
     """What the networks of a config are trained to do."""
-    return PAIR if config.scale == 1 else SPACE_TIME
+    if config.scale > 1:
+        return SPACE_TIME
+    return timed(config.guesses and config.searches) if config.random_times else PAIR
 
 
 # ------------------------------------------------------------------------- the frame between two
@@ -107,7 +112,7 @@ def _see_middle(params: ModelParams, batch: Batch) -> dict[str, Any]:
     height, width = batch["first"].shape[1:3]
     frame, aux = forward(params, to_float(batch["first"]), to_float(batch["last"]))
     prediction = to_uint8(frame)
-    fields = (displacement(taps, params.config.dilation) for taps in aux["offsets"])
+    fields = [displacement(taps, params.config.dilation) for taps in aux["offsets"]]
     return {
         "prediction": prediction,
         "psnr": _psnr(prediction, batch["middle"]),
@@ -147,6 +152,32 @@ PAIR = Task(
     baseline=lambda batch: jax.jit(_see_middle)(create("blend", 0), batch),
     panels=panels,
 )
+
+
+# ----------------------------------------------------------------- the frame at a time between two
+
+
+def _predict_at_time(
+    params: ModelParams, batch: Batch, *, flip: bool, reference_grads: bool, precision: str
+) -> Prediction:
+    first, middle, last = (to_float(jnp.asarray(batch[role])) for role in ("first", "middle", "last"))
+    time, motion = batch["time"], batch.get("motion")
+    run = partial(forward, params, reference_grads=reference_grads, precision=precision)
+    frame, aux = run(first, last, t=time, motion=motion)
+    if flip:
+        back = None if motion is None else -motion
+        aux = aux | {"flipped": run(last, first, t=1 - time, motion=back)[0]}
+    return Prediction(frame, middle, aux | {"truth": batch["truth"]})
+
+
+@cache
+def timed(searches: tuple[Search, ...] | int) -> Task:
+    """For frames at random times, with the guesses of some searches; scored on middle frames."""
+
+    def transform(*, stride: int, every: int, **options: Any) -> TimedTriplet:
+        return TimedTriplet(searches=searches or (), reach=stride, **options)
+
+    return replace(PAIR, transform=transform, batches=timed_batches, predict=_predict_at_time)
 
 
 # ----------------------------------------------------------------------------------- whole clips

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from vfijax.losses import perceptual
+from vfijax.losses.motion import motion
 from vfijax.losses.perceptual import Networks, vgg, vgg19
 from vfijax.losses.pixel import (
     charbonnier,
@@ -21,6 +22,7 @@ from vfijax.losses.pixel import (
     l1_sum,
     l2,
     l2_sum,
+    log_mse,
 )
 from vfijax.losses.smoothness import occlusion_smoothness, smoothness
 from vfijax.losses.structure import laplacian, ssim
@@ -38,6 +40,8 @@ __all__ = [
     "l2_sum",
     "laplacian",
     "load_networks",
+    "log_mse",
+    "motion",
     "needs_flip",
     "occlusion_smoothness",
     "smoothness",
@@ -63,11 +67,13 @@ LOSSES: dict[str, Term] = {
     "l1_sum": _of_frames(l1_sum),
     "l2": _of_frames(l2),
     "l2_sum": _of_frames(l2_sum),
+    "log_mse": _of_frames(log_mse),
     "gradient": _of_frames(gradient),
     "ssim": _of_frames(ssim),
     "laplacian": _of_frames(laplacian),
     "vgg": lambda prediction, target, aux, networks: vgg(prediction, target, networks),
     "vgg19": lambda prediction, target, aux, networks: vgg19(prediction, target, networks),
+    "motion": lambda prediction, target, aux, networks: motion(aux),
     "smoothness": lambda prediction, target, aux, networks: smoothness(aux),
     "occlusion_smoothness": lambda prediction, target, aux, networks: occlusion_smoothness(aux),
 }
@@ -91,6 +97,8 @@ class LossWeights:
     """squared difference of the frames, mean"""
     l2_sum: float = 0.0
     """the same, summed"""
+    log_mse: float = 0.0
+    """logarithm of each image's mean squared difference: what a mean of PSNRs rewards"""
     gradient: float = 0.0
     """difference of the contrasts between neighbouring pixels (DSepConv)"""
     ssim: float = 0.0
@@ -101,6 +109,8 @@ class LossWeights:
     """mean squared difference of VGG16 features, conv4_3; needs --perceptual.vgg16 (CDFI: 0.005)"""
     vgg19: float = 0.0
     """norm of the difference of VGG19 features, relu4_4; needs --perceptual.vgg19 (SepConv: 1e-5)"""
+    motion: float = 0.0
+    """error of the motion in pixels, where the data know it (coarse_motion on synthetic scenes)"""
     smoothness: float = 0.0
     """variation of the sampling offsets (AdaCoF family)"""
     occlusion_smoothness: float = 0.0

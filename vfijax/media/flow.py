@@ -45,7 +45,7 @@ def find_motion(
     last: np.ndarray,
     searches: Sequence[Search],
     *,
-    starts: Sequence[np.ndarray] = (),
+    start: np.ndarray | None = None,
     parallel: bool = True,
 ) -> np.ndarray:
     """Guesses of the motion from one frame to the other, the same for the same frames on any machine.
@@ -53,8 +53,8 @@ def find_motion(
     Args:
       first, last: uint8 [H, W, 3], RGB, of one size, any from 1x1 on.
       searches: from `QUALITIES`; each gives two guesses.
-      starts: flows [2, H, W] to begin from, first to last and last to first in turn: each search
-        is done again from every pair of them. Its guesses follow those without a start.
+      start: [2, 2, H, W], motion like the first two guesses, with which the first search begins. It keeps
+        what fits better at every patch, so that a start that is wrong does little harm.
       parallel: runs all searches at once, in threads that all callers share.
 
     Returns:
@@ -65,12 +65,12 @@ def find_motion(
     pads = [(0, max(LEAST_SIDE - side, 0)) for side in (height, width)]
     grey = [np.pad(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), pads, "edge") for frame in (first, last)]
     pairs = [(grey[0], grey[1]), (grey[1], grey[0])]
-    begins: list[np.ndarray | None] = [None, None, *starts]
+    begins: list[np.ndarray | None] = [None] * (2 * len(searches))
+    if start is not None:
+        padded = np.pad(start, [(0, 0), (0, 0), *pads], "edge")
+        begins[:2] = padded[0], -padded[1]
     jobs = [
-        (search, *pairs[i % 2], None if begin is None else np.pad(begin, [(0, 0), *pads], "edge"))
-        for k in range(0, len(begins), 2)
-        for search in searches
-        for i, begin in enumerate(begins[k : k + 2])
+        (search, *pairs[i], begins[2 * k + i]) for k, search in enumerate(searches) for i in range(2)
     ]
     run = functools.partial(_pool().map, _flow) if parallel else functools.partial(map, _flow)
     with _one_thread():

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vfijax.channels import Widths
-from vfijax.models import adacof, adaconv, cdfi, dsepconv, edsc, flow, sepconv, zooming
+from vfijax.models import adacof, adaconv, cdfi, coarse, dsepconv, edsc, flow, guided, sepconv, zooming
 from vfijax.models.base import ModelConfig, forward
 from vfijax.models.blend import BlendConfig
 from vfijax.params import ModelParams
@@ -38,6 +38,8 @@ ARCHITECTURES: dict[str, type[ModelConfig]] = {
     "edsc_m": edsc.TimedEDSCConfig,
     "zooming_slowmo": zooming.ZoomingConfig,
     "flow": flow.FlowConfig,
+    "coarse_motion": coarse.CoarseConfig,
+    "guided": guided.GuidedConfig,
     "blend": BlendConfig,
 }
 
@@ -50,6 +52,8 @@ MODELS: dict[str, ModelConfig] = {
     **edsc.CONFIGS,
     **zooming.CONFIGS,
     **flow.CONFIGS,
+    **coarse.CONFIGS,
+    **guided.CONFIGS,
     "blend": BlendConfig("blend"),
 }
 

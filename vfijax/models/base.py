@@ -62,6 +62,7 @@ class ModelConfig:
       stride: sides of the frames that the module receives are multiples of it.
       scale: output size divided by input size.
       any_time: the module takes `t`, the time of the wanted frame; the others know the middle only.
+      random_times: it is trained on frames at random times, not on middle ones alone.
       guesses: the module takes `motion`, with so many guesses of the motion between its frames; 0 for the
         others.
     """
@@ -72,6 +73,7 @@ class ModelConfig:
     stride: ClassVar[int] = 1
     scale: ClassVar[int] = 1
     any_time: ClassVar[bool] = False
+    random_times: ClassVar[bool] = False
 
     @property
     def guesses(self) -> int:

@@ -23,7 +23,7 @@ import numpy as np
 from jax import lax
 
 from vfijax.channels import ChannelGraph
-from vfijax.media.flow import QUALITIES, find_motion
+from vfijax.media.flow import QUALITIES, Search, find_motion
 from vfijax.models.base import ModelConfig
 from vfijax.ops import bicubic
 
@@ -51,11 +51,15 @@ class FlowConfig(ModelConfig):
             raise ValueError(f"quality is {self.quality!r}; give one of {', '.join(get_args(Quality))}")
 
     @property
+    def searches(self) -> tuple[Search, ...]:
+        return QUALITIES[self.quality]
+
+    @property
     def guesses(self) -> int:
-        return 2 * len(QUALITIES[self.quality])
+        return 2 * len(self.searches)
 
     def motion(self, tree: Any, f0: jax.Array, f1: jax.Array) -> jax.Array | np.ndarray:
-        return on_host(partial(find_motion, searches=QUALITIES[self.quality]), self.guesses, f0, f1)
+        return on_host(partial(find_motion, searches=self.searches), self.guesses, f0, f1)
 
     def module(self, implementation: str = "auto", reference_grads: bool = False) -> nn.Module:
         return Flow()
@@ -70,14 +74,21 @@ class Flow(nn.Module):
     def __call__(
         self, f0: jax.Array, f1: jax.Array, t: float | jax.Array = 0.5, *, motion: jax.Array
     ) -> tuple[jax.Array, dict[str, Any]]:
-        t = column(t, f0)
-        early, late, total = jnp.zeros_like(f0), jnp.zeros_like(f1), jnp.zeros_like(f0[..., :1])
-        for first, second in warped_pairs(f0, f1, motion, t):
-            weight = 1 / (disagreement(first, second) + FLOOR)
-            early, late, total = early + weight * first, late + weight * second, total + weight
-        still = weight / total  # of no motion, which comes last
-        parts = (1 - t) * early / total, t * late / total
-        return parts[0] + parts[1], {"offsets": (), "masks": {"still": still}, "warped": parts}
+        return weighed_pairs(f0, f1, t, motion)
+
+
+def weighed_pairs(
+    f0: jax.Array, f1: jax.Array, t: float | jax.Array, motion: jax.Array
+) -> tuple[jax.Array, dict[str, Any]]:
+    """The frame at time t from guesses of the motion, [B, G, 2, H, W], and its `aux`."""
+    t = column(t, f0)
+    early, late, total = jnp.zeros_like(f0), jnp.zeros_like(f1), jnp.zeros_like(f0[..., :1])
+    for first, second in warped_pairs(f0, f1, motion, t):
+        weight = 1 / (disagreement(first, second) + FLOOR)
+        early, late, total = early + weight * first, late + weight * second, total + weight
+    still = weight / total  # of no motion, which comes last
+    parts = (1 - t) * early / total, t * late / total
+    return parts[0] + parts[1], {"offsets": (), "masks": {"still": still}, "warped": parts}
 
 
 def column(t: float | jax.Array, frame: jax.Array) -> jax.Array:
@@ -97,19 +108,19 @@ def warped_pairs(
     yield f0, f1
 
 
-def disagreement(first: jax.Array, second: jax.Array) -> jax.Array:
+def disagreement(first: jax.Array, second: jax.Array, window: int = WINDOW) -> jax.Array:
     """The mean squared difference of two frames [B, H, W, C] around every pixel: [B, H, W, 1].
 
     Frames are mirrored at their edges, without the edge pixel.
     """
     difference = first - second
     squares = _added(difference[..., c] ** 2 for c in range(difference.shape[-1]))
-    half = WINDOW // 2
+    half = window // 2
     squares = jnp.pad(squares, [(0, 0), (half, half), (half, half)], mode="reflect")
     for axis in (1, 2):  # spelled out: XLA's CPU code for a reduction over windows is many times slower
         size = squares.shape[axis] - 2 * half
-        squares = _added(lax.slice_in_dim(squares, i, i + size, axis=axis) for i in range(WINDOW))
-    return squares[..., None] / (WINDOW**2 * difference.shape[-1])
+        squares = _added(lax.slice_in_dim(squares, i, i + size, axis=axis) for i in range(window))
+    return squares[..., None] / (window**2 * difference.shape[-1])
 
 
 def _added(arrays: Iterable[jax.Array]) -> jax.Array:
@@ -117,7 +128,7 @@ def _added(arrays: Iterable[jax.Array]) -> jax.Array:
 
 
 def on_host(
-    find: Callable[..., np.ndarray], guesses: int, f0: jax.Array, f1: jax.Array
+    find: Callable[..., np.ndarray], guesses: int, f0: jax.Array, f1: jax.Array, *others: jax.Array
 ) -> jax.Array | np.ndarray:
     """Guesses of the motion from one batch of frames to the other, found by NumPy code.
 
@@ -125,23 +136,24 @@ def on_host(
     goes through the motion: it is a constant of the frames.
 
     Args:
-      find: from two frames, uint8 [H, W, 3], to motion, [G, 2, H, W].
+      find: from two frames, uint8 [H, W, 3], and one item of each of the others to motion, [G, 2, H, W].
       guesses: how many it finds.
       f0, f1: [B, H, W, 3] float in [0, 1], or uint8.
+      others: [B, ...].
 
     Returns:
       float32 [B, G, 2, H, W].
     """
 
     def each(*batches: Any) -> np.ndarray:
-        return np.stack([find(*pair) for pair in zip(*map(np.asarray, batches), strict=True)])
+        return np.stack([find(*items) for items in zip(*map(np.asarray, batches), strict=True)])
 
-    frames = [lax.stop_gradient(eight_bits(frame)) for frame in (f0, f1)]
-    if not any(isinstance(frame, jax.core.Tracer) for frame in frames):
-        return each(*frames)
+    arrays = [lax.stop_gradient(array) for array in (eight_bits(f0), eight_bits(f1), *others)]
+    if not any(isinstance(array, jax.core.Tracer) for array in arrays):
+        return each(*arrays)
     batch, height, width, _ = f0.shape
     shape = jax.ShapeDtypeStruct((batch, guesses, 2, height, width), jnp.float32)
-    return jax.pure_callback(each, shape, *frames, vmap_method="sequential")
+    return jax.pure_callback(each, shape, *arrays, vmap_method="sequential")
 
 
 def eight_bits(frame: Any) -> Any:
