@@ -4,11 +4,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datasets.built import BUILDERS, open_builder, open_built
+from datasets.licences import INDEX, licensed
 from datasets.patch_cache import is_patches, open_patches
-from datasets.sources import SYNTHETIC, TRIPLET, Part, Source, Tolerant, find_items, needed, open_items
+from datasets.scenes import SceneSource
+from datasets.sources import SYNTHETIC, TRIPLET, Items, Part, Source, Tolerant, find_items, needed, open_items
 from datasets.synthetic import SyntheticSource
+from datasets.timed import MARGIN
 from vfijax.media import MediaError
 
 VIMEO_TEST_LISTS = ("tri_testlist.txt", "sep_testlist.txt")
@@ -28,12 +32,14 @@ class Choice:
       data_dir: where the sets were built; empty: the directory that TFDS takes.
       crop: side of the squares to train on, pixels.
       eval_crop: side of synthetic validation frames, pixels.
-      seed, motion: of synthetic triplets, see `SyntheticSource`.
+      seed, motion: of synthetic triplets, see `SyntheticSource` and `SceneSource`.
       limit: train on the first items only; 0 takes all.
       synthetic: share of synthetic triplets mixed into another source, in [0, 1).
       skip_bad: leave out what cannot be read, instead of stopping there.
       cache_bytes: of decoded clips.
       frames: in a row that an item must have.
+      timed: synthetic training items are scenes, for `timed_batches`, instead of frames.
+      licences: train only on files with one of these in the index.csv of a directory (`licensed`).
     """
 
     source: str
@@ -48,10 +54,14 @@ class Choice:
     skip_bad: bool = False
     cache_bytes: int = 2**31
     frames: int = TRIPLET
+    timed: bool = False
+    licences: tuple[str, ...] = ()
 
     @property
     def items(self) -> str:
         """What is drawn, in words."""
+        if self.timed:
+            return "scenes"
         return "triplets" if self.frames == TRIPLET else f"sequences of {self.frames} frames"
 
 
@@ -60,12 +70,12 @@ class Sources:
     """Data of a run.
 
     Attributes:
-      train: sources, each with its share of the batches.
+      train: sources, each with its share of the batches: a `Source`, or a `SceneSource` where `timed` is set.
       val: shares no triplet with them.
       note: what they are, in words.
     """
 
-    train: tuple[tuple[Source, float], ...]
+    train: tuple[tuple[Any, float], ...]
     val: Source
     note: str
 
@@ -75,12 +85,15 @@ def open_sources(choice: Choice) -> Sources:
 
     Raises:
       MediaError: a directory without triplets or clips, or with too few or too small ones; a set that
-        is not built.
+        is not built; licences of which nothing is there, or that are not known.
     """
+    named = choice.source in (SYNTHETIC, *BUILDERS) or is_patches(choice.source)
+    if choice.licences and named:
+        raise MediaError(f"{choice.source}: a choice by licence needs a directory of clips with an {INDEX}")
     train, val, note = _train_and_val(choice)
     if choice.limit and choice.limit < len(train):
         train, note = Part(train, range(choice.limit)), f"the first {choice.limit} of {note}"
-    shares: tuple[tuple[Source, float], ...] = ((train, 1.0),)
+    shares: tuple[tuple[Any, float], ...] = ((train, 1.0),)
     if choice.synthetic and choice.source != SYNTHETIC:
         shares = ((train, 1 - choice.synthetic), (_drawn(choice), choice.synthetic))
         note += f", mixed with {100 * choice.synthetic:g} % synthetic {choice.items}"
@@ -94,7 +107,7 @@ def open_sources(choice: Choice) -> Sources:
     return Sources(shares, tested, f"{note}; scored on {tested_note}")
 
 
-def _train_and_val(choice: Choice) -> tuple[Source, Source | None, str]:
+def _train_and_val(choice: Choice) -> tuple[Source | SceneSource, Source | None, str]:
     """Training data, validation data where these come from the same place, and what it is."""
     if choice.source == SYNTHETIC:
         return _drawn(choice), None, f"synthetic {choice.items}"
@@ -108,7 +121,7 @@ def _train_and_val(choice: Choice) -> tuple[Source, Source | None, str]:
     if choice.source in BUILDERS or listed:
         train, note = _open(choice, choice.source, "train", choice.crop)
         return train, _open(choice, choice.source, "test", LEAST_SIDE)[0], note
-    files = find_items(choice.source, "train", choice.skip_bad, choice.frames)
+    files = _find(choice, choice.source, "train")
     kept, _ = _hold_out(range(len(files)), choice.source)
     how = (choice.cache_bytes, choice.skip_bad, choice.frames)
     train, note = open_items(files[: len(kept)], choice.crop, *how)
@@ -116,7 +129,15 @@ def _train_and_val(choice: Choice) -> tuple[Source, Source | None, str]:
     return train, val, f"{note} of {choice.source}"
 
 
-def _drawn(choice: Choice) -> SyntheticSource:
+def _find(choice: Choice, root: str, split: str) -> Items:
+    """The files below a directory; those to train on by their licences."""
+    files = find_items(root, split, choice.skip_bad, choice.frames)
+    return licensed(files, root, choice.licences) if choice.licences and split == "train" else files
+
+
+def _drawn(choice: Choice) -> SyntheticSource | SceneSource:
+    if choice.timed:
+        return SceneSource(choice.crop + 2 * MARGIN, choice.seed, choice.motion)
     return SyntheticSource(choice.crop, choice.seed, choice.motion, frames=choice.frames)
 
 
@@ -132,7 +153,7 @@ def _open(choice: Choice, name: str, split: str, least: int) -> tuple[Source, st
         note = f"{len(source)} patches of {name}"
         _check_frames(source, name, choice)
     else:
-        files = find_items(name, split, choice.skip_bad, choice.frames)
+        files = _find(choice, name, split)
         source, note = open_items(files, least, choice.cache_bytes, choice.skip_bad, choice.frames)
         return source, f"{note} of {name}"
     return (Tolerant(source) if choice.skip_bad else source), note

@@ -17,7 +17,7 @@ import tyro
 
 from datasets.builder import listing
 from datasets.built import BUILDERS, open_built
-from datasets.motion import UNITS, default_measure
+from datasets.motion import UNITS
 from datasets.patch_cache import PatchSource, is_patches, open_patches, prepare_patches
 from datasets.selection import DEFAULT, PatchParameters
 from datasets.sources import BadItem, ClipSource, Items, Source, TripletSource, files_of, find_items
@@ -43,8 +43,8 @@ class Args:
     patch: Annotated[PatchParameters, tyro.conf.arg(name="")] = DEFAULT
 
     motion: Literal["auto", "dis", "difference"] = "auto"
-    """dis: length of the mean optical flow in pixels, needs OpenCV. difference: mean absolute difference of
-    the outer frames in levels of 255. auto: dis if OpenCV is installed."""
+    """dis: length of the mean optical flow in pixels. difference: mean absolute difference of the outer
+    frames in levels of 255. auto: dis."""
 
     split: str = "train"
     """Split of a built data set, or train or test of Vimeo-90K's lists."""
@@ -100,7 +100,7 @@ def _run(args: Args) -> int:
     for name, least in (("limit", 0), ("workers", 1)):
         if getattr(args, name) < least:
             raise MediaError(f"--{name} is {getattr(args, name)}; give {least} or more")
-    motion = default_measure() if args.motion == "auto" else args.motion
+    motion = "dis" if args.motion == "auto" else args.motion
     source, name = _open(args)
     print(f"{len(source):,} items of {name}; motion is measured by {motion} ({UNITS[motion]})", flush=True)
     with progress_bar("patches") as show:

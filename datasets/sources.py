@@ -231,15 +231,15 @@ def note_skipped(message: str) -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """Some items of a source."""
+    """Some items of a source, whatever they are."""
 
-    source: Source
+    source: Any
     places: Sequence[int]
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def __getitem__(self, index: int) -> Any:
         return self.source[self.places[index]]
 
 

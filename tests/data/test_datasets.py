@@ -11,6 +11,8 @@ from datasets import (
     Choice,
     ClipSource,
     Reading,
+    Scene,
+    SceneSource,
     SpaceTimeClip,
     SyntheticSource,
     TrainingTriplet,
@@ -334,6 +336,63 @@ def test_synthetic_frames_have_the_sizes_asked_for(val):
     sources = open_sources(Choice("synthetic", val, crop=32, eval_crop=40))
     assert only(sources)[0].shape == (3, 32, 32, 3)
     assert sources.val[0].shape == (3, 40, 40, 3)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_timed_triplets_are_mixed_with_scenes_and_scored_on_frames(tmp_path, share):
+    write_clip(tmp_path / "a.mp4")
+    write_clip(tmp_path / "b.mp4")
+    sources = open_directory(tmp_path, timed=True, synthetic=share, motion=20.0)
+    clips, *scenes = sources.train
+    assert clips[0][0].shape == (5, 40, 48, 3) and clips[1] == 1 - share
+    assert scenes == ([(SceneSource(32 + 64, motion=20.0), share)] if share else [])
+    assert sources.val[0].shape == (5, 40, 48, 3)
+    alone = open_sources(Choice("synthetic", crop=32, eval_crop=40, seed=3, timed=True, limit=2))
+    assert isinstance(only(alone)[1], Scene) and len(only(alone)) == 2
+    assert alone.val[0].shape == (3, 40, 40, 3)
+
+
+# ---------------------------------------------------------------------------------------- licences
+
+
+def write_index(path, text):
+    (path / "index.csv").write_text(text)
+
+
+@pytest.mark.parametrize("val", ["", "synthetic"])
+@pytest.mark.parametrize(
+    ("licences", "names"), [(("MIT",), "ac"), (("BSD-3-Clause", "MIT"), "abc"), ((), "abcd")]
+)
+def test_only_clips_with_one_of_the_licences_are_trained_on(tmp_path, licences, names, val):
+    for name in "abcd":
+        write_clip(tmp_path / f"{name}.mp4")
+    write_index(tmp_path, "file,repository_licence\na.mp4,MIT\nb.mp4,BSD-3-Clause\nc.mp4,MIT\n")
+    sources = open_directory(tmp_path, val, licences=licences)
+    expected = names if val else names[:-1]  # the last one is held out
+    assert sources.note.startswith(f"{len(expected)} clips of")
+    assert val or len(sources.val) == 1
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        (None, "has no index.csv"),
+        ("file,licence\na.mp4,MIT\n", r"index\.csv: has no column repository_licence"),
+        ("file,repository_licence\na.mp4,MIT\n", r"licence GPL or X; there are MIT \(1\), not listed \(1\)"),
+    ],
+)
+def test_a_choice_by_licence_says_what_it_lacks(tmp_path, index, message):
+    write_clip(tmp_path / "a.mp4")
+    write_clip(tmp_path / "b.mp4")
+    if index:
+        write_index(tmp_path, index)
+    with pytest.raises(MediaError, match=message):
+        open_directory(tmp_path, licences=("GPL", "X"))
+
+
+def test_synthetic_frames_have_no_licence_to_choose_by():
+    with pytest.raises(MediaError, match=r"synthetic: a choice by licence needs a directory of clips"):
+        open_sources(Choice("synthetic", licences=("MIT",)))
 
 
 def make_empty(path):

@@ -4,11 +4,10 @@ import pickle
 import numpy as np
 import pytest
 
-import datasets.motion
 from datasets.build import build
 from datasets.built import BUILDERS
 from datasets.dummy import moving_frames, write_frames
-from datasets.motion import default_measure, mean_difference, measure
+from datasets.motion import mean_difference, measure
 from datasets.patch_cache import SHARD_ITEMS
 from datasets.patches import PatchParameters, is_patches, main, open_patches, prepare_patches
 from datasets.selection import CUT, KEPT, STILL, SURPLUS, crop, select
@@ -138,15 +137,12 @@ def test_the_difference_measure_is_the_mean_absolute_difference_in_levels():
     assert mean_difference(first, last) == 4
 
 
-def test_without_opencv_dis_is_one_clear_error_and_the_other_measure_the_default(monkeypatch):
-    monkeypatch.setattr(datasets.motion.importlib.util, "find_spec", lambda name: None)
-    assert default_measure() == "difference"
-    with pytest.raises(MediaError, match=r"needs OpenCV; install it with pip install 'vfijax\[flow\]'"):
-        measure("dis")
+def test_a_measure_that_there_is_not_is_refused():
+    with pytest.raises(MediaError, match="unknown motion measure 'speed'; give one of dis, difference"):
+        measure("speed")
 
 
 def test_dis_measures_the_displacement_in_pixels():
-    pytest.importorskip("cv2", reason="the extra `flow` (OpenCV) is not installed")
     first, last = moving_frames(2, 150, 150, step=5)
     assert measure("dis")(first, last) == pytest.approx(5, abs=0.5)
     assert measure("dis")(first, first) == pytest.approx(0, abs=0.01)

@@ -110,12 +110,16 @@ def test_frames_are_reduced_to_no_less_than_half_and_no_less_than_the_crop(least
     assert np.abs(shapes[:, 2] / shapes[:, 1] - 1.1).max() < 0.05
 
 
-def test_half_of_the_clips_are_reduced_and_scenes_are_not():
-    changed = np.array([sample(CLIP[0], seed, crop=16)["first"].std() for seed in range(4)])
-    assert len(set(changed)) == 4
-    whole, scene = {"crop": 80, "augmentation": AUGMENTATIONS["none"]}, plain(SceneSource(80)[0])
-    for reduce in (0.0, 1.0):
-        np.testing.assert_array_equal(sample(scene, reduce=reduce, **whole)["first"], scene.draw(0.0))
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_clips_are_reduced_as_often_as_asked_and_scenes_never(share):
+    columns = np.arange(60, dtype=np.uint8) % 2 * 255
+    stripes = np.broadcast_to(columns[None, None, :, None], (3, 60, 60, 3))
+    found = [sample(stripes, seed, crop=24, reduce=share)["first"] for seed in range(80)]
+    reduced = [not np.isin(frame, (0, 255)).all() for frame in found]
+    assert np.mean(reduced) == pytest.approx(share, abs=0.12)
+    scene = plain(SceneSource(80)[0])
+    whole = sample(scene, crop=80, reduce=share, augmentation=AUGMENTATIONS["none"])
+    np.testing.assert_array_equal(whole["first"], scene.draw(0.0))
 
 
 # ------------------------------------------------------------------------------------ the motion
