@@ -41,8 +41,9 @@ def layers(guesses: int, residual: bool) -> dict[str, tuple[tuple[str, ...], str
     table: dict[str, tuple[tuple[str, ...], str]] = {}
     for level in LEVELS:
         table[f"down{level}"] = (("seen",) if level == 0 else (f"level{level - 1}",)), f"level{level}"
-        table[f"in{level}_0"] = (f"level{level}",), f"in{level}"
-        table[f"in{level}_1"] = (f"in{level}",), f"level{level}"
+        if level > 0:  # at half the size one block is enough, and half of the work
+            table[f"in{level}_0"] = (f"level{level}",), f"in{level}"
+            table[f"in{level}_1"] = (f"in{level}",), f"level{level}"
     for level in LEVELS[-2::-1]:
         table[f"up{level}"] = (f"level{level + 1}",), f"level{level}"
         table[f"out{level}_0"] = (f"level{level}",), f"out{level}"
@@ -58,7 +59,7 @@ HEADS = ("choice", "correction")
 
 def full_widths() -> Widths:
     table = {f"level{level}": width for level, width in zip(LEVELS, (32, 48, 64, 96), strict=True)}
-    inner = {f"in{level}": table[f"level{level}"] for level in LEVELS}
+    inner = {f"in{level}": table[f"level{level}"] for level in LEVELS[1:]}
     outer = {f"out{level}": table[f"level{level}"] for level in LEVELS[:-1]}
     return Widths.of({**table, **inner, **outer})
 
@@ -221,7 +222,7 @@ class Weigher(nn.Module):
 
         def conv(name: str, *inputs: jax.Array) -> jax.Array:
             stride = 2 if name.startswith("down") and name != "down0" else 1
-            size, padding = (1, 0) if name.startswith("up") else (3, 1)
+            size, padding = (1, 0) if name.startswith(("up", "choice")) else (3, 1)
             return Conv(widths[table[name][1]], size, stride=stride, padding=padding, name=name)(*inputs)
 
         def bent(name: str, x: jax.Array) -> jax.Array:
@@ -233,7 +234,8 @@ class Weigher(nn.Module):
         x = seen(pairs, doubts, near, motion, t)
         kept: list[jax.Array] = []
         for level in LEVELS:
-            x = block(f"in{level}", bent(f"down{level}", conv(f"down{level}", x)))
+            x = bent(f"down{level}", conv(f"down{level}", x))
+            x = block(f"in{level}", x) if level else x
             kept.append(x)
         for level in LEVELS[-2::-1]:
             x = upsample(conv(f"up{level}", x), align_corners=False) + kept[level]
