@@ -87,7 +87,7 @@ def _flow(search: Search, source: np.ndarray, target: np.ndarray, start: np.ndar
     """[H, W, 2], columns first: where the pixels of `source` are in `target`, relative to where they were."""
     # Frames that are small have fewer scales than a search wants.
     small = min(source.shape) < 2 * LEAST_SIDE
-    dis = _searcher(search._replace(finest=0) if small else search)
+    dis = _searcher(search._replace(finest=0) if small else search, start is not None)
     begin: Any = None if start is None else np.ascontiguousarray(start[::-1].transpose(1, 2, 0), np.float32)
     return dis.calc(source, target, begin)
 
@@ -95,16 +95,19 @@ def _flow(search: Search, source: np.ndarray, target: np.ndarray, start: np.ndar
 _own = threading.local()  # its `searchers`
 
 
-def _searcher(search: Search) -> cv2.DISOpticalFlow:
-    """This thread's own: one cannot serve two threads, and a new one spends a third of its time on memory."""
+def _searcher(search: Search, started: bool) -> cv2.DISOpticalFlow:
+    """This thread's own: one cannot serve two threads, and a new one spends a third of its time on memory.
+
+    One that was given a start would take it for the next frames too, of whatever size, that have none.
+    """
     known = _own.__dict__.setdefault("searchers", {})
-    if search not in known:
+    if (search, started) not in known:
         dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         dis.setFinestScale(search.finest)
         dis.setPatchStride(search.stride)
         dis.setVariationalRefinementIterations(search.refinements)
-        known[search] = dis
-    return known[search]
+        known[search, started] = dis
+    return known[search, started]
 
 
 @functools.cache
