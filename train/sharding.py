@@ -132,7 +132,7 @@ def _check_separable(config: TrainConfig, devices: int) -> None:
     remedies = [remedy for remedy, applies in in_parts.items() if applies]
     for name in inseparable(config) if remedies else ():
         raise TrainError(
-            f"the loss {name!r} is one norm over the whole batch and cannot be put together from parts; "
+            f"the loss {name!r} is taken over the whole batch and cannot be put together from parts; "
             f"use {' and '.join(remedies)}, or leave it out with --losses.{name} 0"
         )
 

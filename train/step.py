@@ -17,7 +17,7 @@ from vfijax.params import ModelParams
 
 Networks = Mapping[str, Any]  # parameters of the networks behind perceptual losses
 SUMMED = ("charbonnier_sum", "l1_sum", "l2_sum")  # terms that add up over the parts of a batch
-INSEPARABLE = ("vgg19",)  # terms that cannot be had from those of the parts; all others are means
+INSEPARABLE = ("vgg19", "motion")  # terms that cannot be had from those of the parts; all others are means
 
 
 @dataclass(frozen=True)

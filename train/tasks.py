@@ -91,7 +91,7 @@ def task_of(config: ModelConfig) -> Task:
     """What the networks of a config are trained to do."""
     if config.scale > 1:
         return SPACE_TIME
-    return timed(config.guesses and config.searches) if config.random_times else PAIR
+    return timed(config.searches) if config.random_times else PAIR
 
 
 # ------------------------------------------------------------------------- the frame between two
@@ -165,17 +165,24 @@ def _predict_at_time(
     run = partial(forward, params, reference_grads=reference_grads, precision=precision)
     frame, aux = run(first, last, t=time, motion=motion)
     if flip:
-        back = None if motion is None else -motion
+        back = None if motion is None else backwards(motion)
         aux = aux | {"flipped": run(last, first, t=1 - time, motion=back)[0]}
     return Prediction(frame, middle, aux | {"truth": batch["truth"]})
 
 
+def backwards(motion: jax.Array) -> jax.Array:
+    """Guesses [B, G, 2, H, W] for the same frames in reverse order: those of the first frame are then of the
+    last one."""
+    pairs = motion.reshape(motion.shape[0], -1, 2, *motion.shape[2:])
+    return -pairs[:, :, ::-1].reshape(motion.shape)
+
+
 @cache
-def timed(searches: tuple[Search, ...] | int) -> Task:
+def timed(searches: tuple[Search, ...]) -> Task:
     """For frames at random times, with the guesses of some searches; scored on middle frames."""
 
     def transform(*, stride: int, every: int, **options: Any) -> TimedTriplet:
-        return TimedTriplet(searches=searches or (), reach=stride, **options)
+        return TimedTriplet(searches=searches, reach=stride, **options)
 
     return replace(PAIR, transform=transform, batches=timed_batches, predict=_predict_at_time)
 

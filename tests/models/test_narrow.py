@@ -28,6 +28,8 @@ GRAPHS = {
     "edsc_s": {"taps": 3, "masks": False, "grid": "centred"},
     "edsc_m": {"taps": 3},
     "flow": {},
+    "coarse_motion": {},
+    "guided": {},
     "blend": {},
 }
 EVERY_GRAPH = pytest.mark.parametrize("name", GRAPHS)
@@ -87,7 +89,7 @@ def test_frame_has_the_size_of_the_input_and_is_finite(name):
     frame, aux = quick_forward(params(name), *frames())
     assert frame.shape == (2, HEIGHT, WIDTH, 3) and frame.dtype == jnp.float32
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((frame, aux)))
-    assert set(aux) == {"offsets", "masks", "warped"}
+    assert set(aux) == {"offsets", "masks", "warped"} | ({"motion"} if name == "coarse_motion" else set())
     for taps in aux["offsets"]:
         np.testing.assert_allclose(taps.weight.sum(1), 1, rtol=1e-5)  # a softmax
     for mask in aux["masks"].values():
@@ -95,10 +97,15 @@ def test_frame_has_the_size_of_the_input_and_is_finite(name):
 
 
 # Interpolated frames and encoder levels are never negative, so that this slope has no part in the frame.
-# Running statistics are left as they are.
+# Running statistics are left as they are, and the motion of the coarse network is a constant for the other.
 WITHOUT_EFFECT = {
     "cdfi_fp": {"synthesis/lateral_init/prelu_0/slope"},
     "adaconv": {f"conv{i}_norm/{leaf}" for i in (1, 2, 3, 4) for leaf in ("mean", "variance")},
+    "guided": {
+        "/".join(key.key for key in path)
+        for path, _ in jax.tree_util.tree_leaves_with_path(shapes(narrow("guided")))
+        if path[0].key == "coarse"
+    },
 }
 
 

@@ -94,6 +94,8 @@ def test_a_term_is_the_mean_or_the_sum_of_those_of_the_parts(monkeypatch):
     frames, taps, mask = (
         rng.random(shape, np.float32) for shape in ((3, 4, 32, 32, 3), (3, 4, 2, 32, 32), (4, 32, 32, 1))
     )
+    motion, truth = rng.normal(size=(2, 4, 2, 2, 32, 32)).astype(np.float32)
+    truth[0, :, :, :10] = np.nan  # where it is not known
     networks = {"vgg": None, "vgg19": None}
 
     def terms(rows):
@@ -101,6 +103,8 @@ def test_a_term_is_the_mean_or_the_sum_of_those_of_the_parts(monkeypatch):
             "offsets": (Taps(*taps[:, rows]),),
             "masks": {"occlusion": mask[rows]},
             "flipped": frames[2, rows],
+            "motion": (motion[rows],),
+            "truth": truth[rows],
         }
         return {
             name: float(term(frames[0, rows], frames[1, rows], aux, networks))
@@ -129,7 +133,7 @@ def test_a_term_is_the_mean_or_the_sum_of_those_of_the_parts(monkeypatch):
         ),
         (
             {"devices": 2, "parallel": "pmap", "losses": LossWeights(vgg19=1.0)},
-            r"'vgg19' is one norm over the whole batch.*use --parallel jit, or leave it out with --losses",
+            r"'vgg19' is taken over the whole batch.*use --parallel jit, or leave it out with --losses",
         ),
         (
             {"optim": replace(CONFIG.optim, accumulate=2), "losses": LossWeights(vgg19=1.0)},

@@ -70,9 +70,7 @@ def find_motion(
     if start is not None:
         padded = np.pad(start, [(0, 0), (0, 0), *pads], "edge")
         begins[-2:] = padded[0], -padded[1]
-    jobs = [
-        (search, *pairs[i], begins[2 * k + i]) for k, search in enumerate(searches) for i in range(2)
-    ]
+    jobs = [(search, *pairs[i], begins[2 * k + i]) for k, search in enumerate(searches) for i in range(2)]
     run = functools.partial(_pool().map, _flow) if parallel else functools.partial(map, _flow)
     with _one_thread():
         flows = list(run(*zip(*jobs, strict=True)))

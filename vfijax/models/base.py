@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from vfijax.channels import ChannelGraph
 from vfijax.layers import PadMode, pad_edges, pad_to_multiple
+from vfijax.media.flow import Search
 from vfijax.params import ModelParams
 
 Colours = Literal["RGB", "BGR"]
@@ -63,8 +64,8 @@ class ModelConfig:
       scale: output size divided by input size.
       any_time: the module takes `t`, the time of the wanted frame; the others know the middle only.
       random_times: it is trained on frames at random times, not on middle ones alone.
-      guesses: the module takes `motion`, with so many guesses of the motion between its frames; 0 for the
-        others.
+      searches: of optical flow, that guess the motion between the frames; none where a network needs none.
+      guesses: the module takes `motion`, with so many guesses, two from every search; 0 for the others.
     """
 
     name: str
@@ -76,8 +77,12 @@ class ModelConfig:
     random_times: ClassVar[bool] = False
 
     @property
+    def searches(self) -> tuple[Search, ...]:
+        return ()
+
+    @property
     def guesses(self) -> int:
-        return 0
+        return 2 * len(self.searches)
 
     def motion(self, tree: Any, f0: jax.Array, f1: jax.Array) -> Any:
         """The guesses for two batches of frames [B, H, W, 3], float32 [B, G, 2, H, W] (rows, then columns, in

@@ -3,7 +3,7 @@
 Features of both frames are compared all with all. With s the cosine of two features and p the softmax of
 24 s over the pixels of the other frame, the motion of a pixel is first
 
-    sum over y of p(y) y - x                                       (as in GMFlow, CVPR 2022, without attention)
+    sum over y of p(y) y - x                                      (as in GMFlow, CVPR 2022, without attention)
 
 from each frame to the other, out of one matrix. Some steps then look at the features that this motion
 brings together, compare them a few pixels around, and correct it; they also carry motion to where nothing
@@ -49,9 +49,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], str]] = {
 }
 SLOPES = ("stem", "down", "block_0", "step_0", "step_1", "step_2")  # followed by a PReLU
 FIXED = {"patch": 48, "costs": (2 * RADIUS + 1) ** 2, "motion": 2}
-WIDTHS = Widths.of(
-    dict(stem=32, features=64, block=64, match=64, step_0=64, step_1=48, step_2=48)
-)
+WIDTHS = Widths.of(dict(stem=32, features=64, block=64, match=64, step_0=64, step_1=48, step_2=48))
 
 
 @dataclass(frozen=True)
@@ -75,9 +73,7 @@ class CoarseConfig(ModelConfig):
         return CoarseFlow(self)
 
     def graph(self) -> ChannelGraph:
-        return ChannelGraph(
-            widths={**FIXED, **self.widths}, edges=coarse_edges(()), fixed=frozenset(FIXED)
-        )
+        return ChannelGraph(widths={**FIXED, **self.widths}, edges=coarse_edges(()), fixed=frozenset(FIXED))
 
     def near_blend(self, tree: Any) -> Any:
         return {**tree, "coarse": begun(tree["coarse"])}
@@ -213,7 +209,7 @@ def globally_matched(first: jax.Array, last: jax.Array) -> jax.Array:
     forth = jnp.einsum("bij,jk->bik", alike, wanted, precision="highest")
     back = jnp.einsum("bij,ik->bjk", alike, wanted, precision="highest")
     both = jnp.concatenate([forth, back])
-    return (both[..., :2] / both[..., 2:] - places).reshape(2 * batch, height, width, 2)
+    return (both[..., :2] / both[..., 2:] - places[None]).reshape(2 * batch, height, width, 2)
 
 
 def moved(features: jax.Array, motion: jax.Array) -> jax.Array:

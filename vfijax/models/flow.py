@@ -54,10 +54,6 @@ class FlowConfig(ModelConfig):
     def searches(self) -> tuple[Search, ...]:
         return QUALITIES[self.quality]
 
-    @property
-    def guesses(self) -> int:
-        return 2 * len(self.searches)
-
     def motion(self, tree: Any, f0: jax.Array, f1: jax.Array) -> jax.Array | np.ndarray:
         return on_host(partial(find_motion, searches=self.searches), self.guesses, f0, f1)
 

@@ -3,7 +3,7 @@
 The frames read at the guesses stay as they are, bicubic and sharp. Per pixel, guess k and side s (the first
 frame or the last) a U-Net at half resolution gives a number n, and the sample counts by
 
-    weight = exp(n_ks) * time_s / (disagreement_k + floor),    time = 1 - t for the first frame, t for the last,
+    weight = exp(n_ks) * time_s / (disagreement_k + floor),  time = 1 - t for the first frame, t for the last,
 
 all weights divided by their sum: with n = 0 this is `flow`. Since each side has its own, what is hidden in
 one frame is taken from the other. A small correction is added, t (1 - t) times at most 1/2, bounded
@@ -90,7 +90,9 @@ class GuidedConfig(FlowConfig):
         if not self.coarse:
             return on_host(find, self.guesses, f0, f1)
         starts = _coarse_motion(self.coarse_widths, self.steps)(tree["coarse"], f0, f1)
-        return on_host(lambda first, last, start: find(first, last, start=start), self.guesses, f0, f1, starts)
+        return on_host(
+            lambda first, last, start: find(first, last, start=start), self.guesses, f0, f1, starts
+        )
 
     @property
     def coarse_widths(self) -> Widths:
@@ -144,10 +146,12 @@ def _coarse_motion(widths: Widths, steps: int) -> Any:
     """A function from parameters and two batches of frames, uint8 or float, to the motion that `Coarse`
     finds between them, a constant."""
 
-    def found(tree: Any, f0: jax.Array, f1: jax.Array) -> jax.Array:
-        frames = (f.astype(jnp.float32) / 255 if f.dtype == jnp.uint8 else f for f in map(jnp.asarray, (f0, f1)))
-        motion = Coarse(widths, steps).apply({"params": tree}, *frames)[-1]
-        return lax.stop_gradient(motion)
+    def found(tree: Any, *frames: jax.Array) -> jax.Array:
+        floats = (
+            f.astype(jnp.float32) / 255 if f.dtype == jnp.uint8 else f for f in map(jnp.asarray, frames)
+        )
+        motion: Any = Coarse(widths, steps).apply({"params": tree}, *floats)
+        return lax.stop_gradient(motion[-1])
 
     return jax.jit(found)
 
@@ -171,7 +175,8 @@ class Guided(nn.Module):
         doubts = [disagreement(*pair) + FLOOR for pair in pairs]
         near = [disagreement(*pair, window=NEAR) + FLOOR for pair in pairs]
         numbers, correction = Weigher(config, name="weights")(pairs, doubts, near, motion, t)
-        early, late, total, first_share = 0.0, 0.0, 0.0, 0.0
+        early, late = jnp.zeros_like(f0), jnp.zeros_like(f1)
+        total, first_share = (jnp.zeros_like(f0[..., :1]) for _ in range(2))
         for k, ((first, second), doubt) in enumerate(zip(pairs, doubts, strict=True)):
             share = [
                 jnp.exp(numbers[..., 2 * k + side, None]) * time / doubt
@@ -264,7 +269,9 @@ def seen(
     full += [squash(8 * (first - second))]
     full += [squash(8 * grey(a - b)) for a, b in guessed[1:]]
     full += [doubt_seen(n) for n in near]
-    full += [squash(8 * grey(pair[side] - mean)) for pair in guessed for side, mean in ((0, first), (1, second))]
+    full += [
+        squash(8 * grey(pair[side] - mean)) for pair in guessed for side, mean in ((0, first), (1, second))
+    ]
     half = [doubt_seen(mean_pool(d)) for d in doubts]
     fields = jnp.moveaxis(motion, 2, -1)  # [B, G, H, W, 2]
     small = [mean_pool(fields[:, k]) for k in range(len(guessed))]
@@ -281,7 +288,7 @@ def doubt_seen(doubt: jax.Array) -> jax.Array:
 
 def depth_to_space(x: jax.Array, side: int) -> jax.Array:
     """[B, H, W, side * side * C] to [B, H * side, W * side, C]."""
-    batch, height, width, channels = x.shape
+    batch, height, width, _ = x.shape
     x = x.reshape(batch, height, width, side, side, -1).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(batch, height * side, width * side, -1)
 

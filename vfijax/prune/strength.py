@@ -16,7 +16,8 @@ def strength(tree: Any, graph: ChannelGraph) -> PerChannel:
     The norms run over the kernels (and the biases, for what writes) of all layers that join in the
     space, so that a channel has one score in the whole network. The product does not change when a
     channel is scaled up where it is written and down where it is read, which a ReLU network cannot
-    tell apart. Dead channels (see `alive`) score zero.
+    tell apart. Dead channels (see `alive`) score zero. In a space that no layer reads, where features are
+    compared with one another, the norm of what writes alone counts.
 
     Returns:
       space to float64 [width], not negative.
@@ -29,6 +30,8 @@ def strength(tree: Any, graph: ChannelGraph) -> PerChannel:
             written[edge.output] += energy.sum(axis=0)
             for space, rows in _by_input(edge, energy, graph):
                 read[space] += rows.sum(axis=1)
+    for space in read.keys() - {space for edge in graph.edges for space in edge.inputs}:
+        read[space] += 1
     living = alive(tree, graph)
     return {space: np.sqrt(written[space] * read[space]) * living[space] for space in graph.widths}
 
