@@ -47,8 +47,11 @@ def read(name: str) -> ModelParams:
 def write(name: str, params: ModelParams, **notes: Any) -> str:
     """Stores a model to be shipped, and returns the hash that belongs into `SHIPPED`."""
     leaves = jax.tree_util.tree_leaves_with_path(params.tree)
-    arrays = {jax.tree_util.keystr(at, simple=True, separator="/"): leaf for at, leaf in leaves}
-    np.savez_compressed(HERE / f"{name}.npz", **{at: np.asarray(a, np.float16) for at, a in arrays.items()})
+    arrays: dict[str, Any] = {
+        jax.tree_util.keystr(at, simple=True, separator="/"): np.asarray(leaf, np.float16)
+        for at, leaf in leaves
+    }
+    np.savez_compressed(HERE / f"{name}.npz", **arrays)
     described = {"config": config_to_json(params.config), "notes": notes}
     (HERE / f"{name}.json").write_text(json.dumps(described, indent=1) + "\n")
     return hashlib.sha256((HERE / f"{name}.npz").read_bytes()).hexdigest()
