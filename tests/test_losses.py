@@ -17,7 +17,7 @@ from vfijax.perceptual import load_vgg, vgg_features
 GOLDEN = Path(__file__).parent / "golden"
 NO_AUX = {"offsets": (), "masks": {}}
 PERCEPTUAL = ("vgg", "vgg19")
-OF_FRAMES = [name for name in LOSSES if "smoothness" not in name and name not in PERCEPTUAL]
+OF_FRAMES = [name for name in LOSSES if "smoothness" not in name and name not in (*PERCEPTUAL, "motion")]
 SUMMED = ("charbonnier_sum", "l1_sum", "l2_sum")
 
 
@@ -171,6 +171,7 @@ def test_equal_frames_have_the_least_loss_and_no_gradient(name):
         "charbonnier_sum": 1e-3 * frame.size,
         "charbonnier_flip": 2e-6,
         "ssim": -1,
+        "log_mse": np.log(1e-5),
     }
     np.testing.assert_allclose(value, epsilons.get(name, 0), rtol=1e-5)
     np.testing.assert_allclose(gradient, 0, atol=1e-6)
@@ -202,6 +203,62 @@ def test_summed_losses_are_the_mean_times_the_number_of_elements(name):
     prediction, target, _ = frames(2, 5, 6, 3)
     mean = LOSSES[name.removesuffix("_sum")](prediction, target, {}, {})
     np.testing.assert_allclose(LOSSES[name](prediction, target, {}, {}), mean * target.size, rtol=1e-5)
+
+
+def test_log_mse_follows_the_mean_psnr_of_the_images():
+    prediction, target, _ = frames(3, 20, 24, 3)
+    squares = np.square(np.asarray(prediction) - np.asarray(target)).mean((1, 2, 3))
+    value = LOSSES["log_mse"](prediction, target, {}, {})
+    np.testing.assert_allclose(value, np.log(squares + 1e-5).mean(), rtol=1e-5)
+    np.testing.assert_allclose(-10 / np.log(10) * value, psnr(prediction, target).mean(), atol=1e-2)
+
+
+def fields(known):
+    """Three motions at the size of padded frames, and the truth, which is not known everywhere."""
+    rng = np.random.default_rng(0)
+    found = tuple(rng.normal(0, 20, (2, 2, 2, 16, 24)).astype(np.float32) for _ in range(3))
+    truth = found[-1][..., :13, :21] + rng.normal(0, 5, (2, 2, 2, 13, 21)).astype(np.float32)
+    if known == "not at all":
+        truth[:] = np.nan
+    elif known == "in part":
+        truth[0] = np.nan  # an image
+        truth[1, 0, :, :5] = np.nan
+        truth[1, 1, 0, :, :4] = np.nan  # one of two coordinates
+    return found, truth
+
+
+@pytest.mark.parametrize("known", ["everywhere", "in part"])
+def test_the_motion_loss_is_its_formula_over_what_is_known(known):
+    found, truth = fields(known)
+    expected = 0
+    for found_field, share in zip(found, (0.64, 0.8, 1), strict=True):
+        square = np.square(found_field[..., :13, :21] - truth, dtype=np.float64).sum(2)
+        error = 16 * np.log(1 + (np.sqrt(square + 0.01) - 0.1) / 16)
+        expected += share * np.nanmean(error)
+    value = LOSSES["motion"](None, None, {"motion": found, "truth": truth}, {})
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("known", ["everywhere", "in part", "not at all"])
+def test_the_motion_loss_has_a_finite_gradient_where_the_truth_is_known_and_none_elsewhere(known):
+    found, truth = fields(known)
+    value, gradient = jax.value_and_grad(
+        lambda found: LOSSES["motion"](None, None, {"motion": found, "truth": jnp.asarray(truth)}, {})
+    )(found)
+    assert (value == 0) == (known == "not at all")
+    learned = np.isfinite(truth).all(2, keepdims=True) & np.ones_like(truth, bool)
+    for field in gradient:
+        np.testing.assert_array_equal(np.asarray(field[..., :13, :21]) != 0, learned)
+        assert np.isfinite(field).all() and not field[..., 13:, :].any() and not field[..., 21:].any()
+
+
+@pytest.mark.parametrize("missing", ["motion", "truth"])
+def test_the_motion_loss_without_motion_or_truth_is_one_clear_error(missing):
+    found, truth = fields("everywhere")
+    aux = {"motion": found, "truth": truth}
+    del aux[missing]
+    with pytest.raises(ValueError, match="needs a network that finds motion, and data that know it"):
+        weighted(only(motion=1), *frames(1, 9, 8, 3)[:2], aux)
 
 
 def test_charbonnier_flip_treats_both_predictions_alike():

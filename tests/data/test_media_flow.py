@@ -3,6 +3,7 @@
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import cv2
 import numpy as np
@@ -59,6 +60,63 @@ def test_flat_and_equal_frames_do_not_move(level):
     assert not find_motion(flat, flat, QUALITIES["best"]).any()
     photograph = moved(0, 0)[0]
     assert not find_motion(photograph, photograph, QUALITIES["best"]).any()
+
+
+# ---------------------------------------------------------------------------------------- starts
+
+
+def texture(height, width, seed):
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    return cv2.GaussianBlur(noise, (0, 0), 1.5)
+
+
+def far(distance=60, side=48):
+    """A square that moves far to the right over a background that stays, where it is, and the true motion."""
+    square, places = texture(side, side, 1), []
+    frames = [texture(112, 176, 0) for _ in range(2)]
+    truth = np.zeros((2, 2, 112, 176), np.float32)
+    for i, left in enumerate((24, 24 + distance)):
+        place = slice(32, 32 + side), slice(left, left + side)
+        frames[i][place], truth[(i, 1, *place)] = square, distance
+        places.append((i, 1, *place))
+    return frames, places, truth
+
+
+@pytest.mark.parametrize("quality", ["fine", "best"])
+def test_a_right_start_leads_to_motion_that_the_search_alone_misses(quality):
+    frames, places, truth = far()
+    alone = find_motion(*frames, QUALITIES[quality])
+    started = find_motion(*frames, QUALITIES[quality], start=truth)
+    for place in places:
+        assert np.median(np.abs(alone[place] - 60)) > 20
+        assert np.median(np.abs(started[place] - 60)) < 0.5
+    np.testing.assert_array_equal(started[2:], alone[2:])  # the first search alone begins there
+
+
+@EVERY_QUALITY
+@pytest.mark.parametrize("wrong", [(25, 0), (-11, 40)])
+def test_a_wrong_start_does_little_harm(quality, wrong):
+    frames = moved(4, -5)
+    start = np.broadcast_to(np.float32(wrong)[:, None, None], (2, 2, 128, 128))
+    motion = find_motion(*frames, QUALITIES[quality], start=start)[:2, :, 16:-16, 16:-16]
+    errors = np.abs(motion - np.reshape((4, -5), (2, 1, 1)))
+    assert np.median(errors) < 0.2 and np.quantile(errors, 0.75) < 1
+
+
+@pytest.mark.parametrize("side", [96, 128], ids=["another size", "the same size"])
+def test_a_start_is_forgotten_when_the_next_frames_have_none(side):
+    """OpenCV keeps it, and fails where the next frames have another size."""
+    search = partial(find_motion, searches=(FINE,), parallel=False)
+    start = np.full((2, 2, 128, 128), 9, np.float32)
+    with ThreadPoolExecutor(1) as fresh:
+        expected = fresh.submit(search, *moved(2, 5, side)).result()
+    with ThreadPoolExecutor(1) as used:
+        used.submit(search, *moved(2, 5), start=start).result()
+        found = used.submit(search, *moved(2, 5, side)).result()
+    np.testing.assert_array_equal(found, expected)
+
+
+# ---------------------------------------------------------------------------------------- threads
 
 
 def test_motion_is_the_same_in_threads_and_without_and_whatever_ran_before():

@@ -37,8 +37,7 @@ def layer_shapes(config):
 # ------------------------------------------------------------------------------------------ counts
 
 # Of the published networks, and of our own, coarse_motion and guided; the ablations are those of CDFI's
-# table (4.98, 4.83, 4.72, 4.88 million) and
-# DSepConv's kernel sizes with and without masks.
+# table (4.98, 4.83, 4.72, 4.88 million) and DSepConv's kernel sizes with and without masks.
 COUNTS = [
     ("adacof", {}, 21_843_427),
     ("adacof_plus", {}, 22_933_219),

@@ -49,7 +49,7 @@ def params(name):
     def liven(path, leaf):
         if path[-1].key != "bias":
             return leaf
-        if path[0].key in ("synthesis", "features"):  # PReLU: some inputs are negative
+        if path[0].key in ("synthesis", "features", "weights"):  # PReLU: some inputs are negative
             return leaf + np.linspace(-0.5, 0.5, leaf.size, dtype=np.float32)
         positive = np.abs(leaf) + np.float32(0.05)  # ReLU: some inputs are positive
         return -positive if path[-2].key == "pointwise_grouped" else positive  # this branch is subtracted

@@ -197,6 +197,11 @@ def squash(x: jax.Array) -> jax.Array:
     return x * lax.rsqrt(1 + x * x)
 
 
+def wide(x: jax.Array) -> jax.Array:
+    """In float32, where it has less."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def grey(x: jax.Array) -> jax.Array:
     return (x[..., :1] + x[..., 1:2] + x[..., 2:3]) / 3
 
@@ -246,11 +251,11 @@ class Weigher(nn.Module):
         for level in LEVELS[-2::-1]:
             x = upsample(conv(f"up{level}", x), align_corners=False) + kept[level]
             x = block(f"out{level}", bent(f"up{level}", x))
-        numbers = depth_to_space(conv("choice", x).astype(jnp.float32), 2)
+        numbers = depth_to_space(wide(conv("choice", x)), 2)
         numbers = BOUND * squash(numbers / BOUND)
         if not self.config.residual:
             return numbers, None
-        return numbers, 0.5 * squash(depth_to_space(conv("correction", x).astype(jnp.float32), 2) / 2)
+        return numbers, 0.5 * squash(depth_to_space(wide(conv("correction", x)), 2) / 2)
 
 
 def seen(
