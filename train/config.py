@@ -243,9 +243,14 @@ def from_json(stored: dict[str, Any], kind: type[Any] = TrainConfig) -> Any:
     """The config that `to_json` stored; raises TrainError when the fields are those of another version."""
     types = typing.get_type_hints(kind) | {"net": lambda **fields: config_from_json(fields)}
     try:
-        return kind(**{n: types[n](**v) if isinstance(v, dict) else v for n, v in stored.items()})
+        return kind(**{n: types[n](**_tuples(v)) if isinstance(v, dict) else v for n, v in stored.items()})
     except (KeyError, TypeError) as error:
         raise TrainError(f"the stored training config is of another version of vfijax ({error})") from None
+
+
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields from JSON, which has lists for tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
