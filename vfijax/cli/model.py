@@ -6,6 +6,7 @@ from pathlib import Path
 from vfijax.checkpoint import load, moved_aside
 from vfijax.models import MODELS, ModelConfig, create, shapes
 from vfijax.params import ModelParams
+from vfijax.weights import SHIPPED
 
 _WAY = (
     "make a checkpoint with `vfijax convert` from published weights or with `python -m train.main`, "
@@ -20,7 +21,8 @@ def try_it(config: ModelConfig, path: Path) -> str:
 
 
 def resolve(model: str | None) -> ModelParams:
-    """The model that `--model` names: the path of a checkpoint, else a model that has no parameters.
+    """The model that `--model` names: the path of a checkpoint, else one whose weights come with the package,
+    or that has none.
 
     None is the model that works out of the box, see `vfijax.load`.
 
@@ -30,13 +32,13 @@ def resolve(model: str | None) -> ModelParams:
     """
     if model is None:
         return load()
-    if Path(model).exists() or moved_aside(model):
+    if Path(model).exists() or moved_aside(model) or model in SHIPPED:
         return load(model)
     if model in MODELS and not shapes(MODELS[model]):
         return create(model, 0)
     if model in MODELS:
         raise ValueError(f"--model {model}: no weights of {model} come with vfijax; {_WAY}")
-    names = [name for name, config in MODELS.items() if config.architecture in ("flow", "blend")]
+    names = [name for name, config in MODELS.items() if name in SHIPPED or not shapes(config)]
     near = difflib.get_close_matches(model, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(

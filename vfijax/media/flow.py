@@ -53,8 +53,9 @@ def find_motion(
     Args:
       first, last: uint8 [H, W, 3], RGB, of one size, any from 1x1 on.
       searches: from `QUALITIES`; each gives two guesses.
-      start: [2, 2, H, W], motion like the first two guesses, with which the first search begins. It keeps
-        what fits better at every patch, so that a start that is wrong does little harm.
+      start: [2, 2, H, W], motion like the first two guesses, with which the last search begins. It keeps
+        what fits better at every patch, so that a start that is wrong does little harm; the searches before
+        it are as they are without.
       parallel: runs all searches at once, in threads that all callers share.
 
     Returns:
@@ -68,7 +69,7 @@ def find_motion(
     begins: list[np.ndarray | None] = [None] * (2 * len(searches))
     if start is not None:
         padded = np.pad(start, [(0, 0), (0, 0), *pads], "edge")
-        begins[:2] = padded[0], -padded[1]
+        begins[-2:] = padded[0], -padded[1]
     jobs = [(search, *pairs[i], begins[2 * k + i]) for k, search in enumerate(searches) for i in range(2)]
     run = functools.partial(_pool().map, _flow) if parallel else functools.partial(map, _flow)
     with _one_thread():

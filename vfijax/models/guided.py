@@ -7,7 +7,7 @@ frame or the last) a U-Net at half resolution gives a number n, and the sample c
 
 all weights divided by their sum: with n = 0 this is `flow`. Since each side has its own, what is hidden in
 one frame is taken from the other. A small correction is added, t (1 - t) times at most 1/2, bounded
-softly. The guesses are dense inverse searches, whose finest one also starts from a motion that a second
+softly. The guesses are dense inverse searches, the last of which also starts from a motion that a second
 network found at an eighth of the size (`vfijax.models.coarse`); the motion is a constant for what is trained
 here.
 """
@@ -71,7 +71,7 @@ class GuidedConfig(FlowConfig):
 
     Attributes:
       widths: of the spaces of both networks; those of the coarse one begin with "coarse_".
-      coarse: there is a network that finds large motion, from which the finest search also starts.
+      coarse: there is a network that finds large motion, from which the last search also starts.
       steps: of it, see `CoarseConfig`.
       residual: there is a correction.
     """
