@@ -1,6 +1,7 @@
 """What a training run is made of; `train.main` turns every field into a flag (`--optim.lr 1e-4`)."""
 
 import dataclasses
+import json
 import typing
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
@@ -243,9 +244,14 @@ def from_json(stored: dict[str, Any], kind: type[Any] = TrainConfig) -> Any:
     """The config that `to_json` stored; raises TrainError when the fields are those of another version."""
     types = typing.get_type_hints(kind) | {"net": lambda **fields: config_from_json(fields)}
     try:
-        return kind(**{n: types[n](**v) if isinstance(v, dict) else v for n, v in stored.items()})
+        return kind(**{n: types[n](**_tuples(v)) if isinstance(v, dict) else v for n, v in stored.items()})
     except (KeyError, TypeError) as error:
         raise TrainError(f"the stored training config is of another version of vfijax ({error})") from None
+
+
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields from JSON, which has lists for tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -258,7 +264,9 @@ def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def differences(stored: TrainConfig, given: TrainConfig) -> dict[str, tuple[Any, Any]]:
     """Fields that a resumed run may not change but which differ: name to (stored, given)."""
-    before, after = flatten(to_json(stored)), flatten(to_json(given))
+    before, after = (
+        flatten(json.loads(json.dumps(to_json(each)))) for each in (stored, given)
+    )  # tuple or list
     names = [name for name in {**before, **after} if not name.startswith(FREE)]
     pairs = {name: (before.get(name), after.get(name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

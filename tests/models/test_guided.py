@@ -41,6 +41,9 @@ def panning(height, width, rows=3, columns=-4):
     return [np.float32(astronaut()[None, y : y + height, x : x + width] / 255) for y, x in places]
 
 
+MEDIUM = params(quality="medium")
+
+
 def eight_bits(frame):
     return np.uint8(np.rint(255 * frame))
 
@@ -85,11 +88,13 @@ def test_without_a_correction_it_keeps_a_level_and_its_parts_add_up(coarse):
 
 
 def test_the_motion_is_the_same_under_jit_and_for_uint8_frames():
-    model, frames = params(quality="medium"), panning(64, 80)
+    """But for the rounding of its start, which a search may follow a little farther at single patches."""
+    model, frames = MEDIUM, panning(64, 80)
     found = model.config.motion(model.tree, *map(eight_bits, frames))
     assert isinstance(found, np.ndarray) and found.shape == (1, 2, 2, 64, 80)
-    close(model.config.motion(model.tree, *frames), found, terms=100)
-    close(jax.jit(model.config.motion)(model.tree, *frames), found, terms=100)
+    for find in (model.config.motion, jax.jit(model.config.motion)):
+        error = np.abs(find(model.tree, *frames) - found)
+        assert np.median(error) < 1e-3 and np.quantile(error, 0.99) < 1e-2
 
 
 def test_without_a_coarse_network_the_motion_is_that_of_flow():
@@ -99,7 +104,7 @@ def test_without_a_coarse_network_the_motion_is_that_of_flow():
 
 
 def test_the_gradient_equals_finite_differences_in_double_precision(float64):
-    model, (f0, f1) = params(quality="medium"), panning(32, 32)
+    model, (f0, f1) = MEDIUM, panning(32, 32)
     rng = np.random.default_rng(0)
     motion = rng.normal(0, 2, (1, 2, 2, 32, 32))
     tree, f0, f1 = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), (model.tree, f0, f1))
@@ -118,7 +123,7 @@ def test_the_gradient_equals_finite_differences_in_double_precision(float64):
 
 
 def test_no_gradient_reaches_the_motion():
-    model, frames = params(quality="medium"), panning(32, 32)
+    model, frames = MEDIUM, panning(32, 32)
     motion = model.config.motion(model.tree, *frames)
 
     @quick_jit

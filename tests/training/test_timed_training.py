@@ -1,6 +1,7 @@
-"""Training on frames at random times: motion that is drawn, and guesses that are found, for narrow networks."""
+"""Training on frames at random times: with motion that is drawn, and with guesses that are found."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 
 import vfijax
 from tests.data.test_media_flow import moved
-from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig
+from train import loop
+from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, complete
 from train.loop import run
 from train.report import read_metrics
 from train.state import initial_state
+from train.step import train_step
 from train.tasks import PAIR, backwards, task_of
 from vfijax.losses import LossWeights
 from vfijax.media.flow import QUALITIES, find_motion
@@ -36,9 +39,21 @@ CONFIGS = {
 }
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    """Compilation is most of the time here; XLA's own optimisation is turned down."""
+    jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    step = jit(train_step, static_argnames=("objective", "optim"), donate_argnames="state")
+    monkeypatch.setattr(loop, "jitted_train_step", step)
+    monkeypatch.setattr(
+        loop, "eval_step", jit(lambda params, batch: task_of(params.config).see(params, batch))
+    )
+
+
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_run_learns_and_one_that_was_stopped_and_resumed_ends_with_the_same_bits(name, tmp_path):
-    config = CONFIGS[name]
+    config = complete(CONFIGS[name])
     whole = run(config, tmp_path / "whole").state
     stopped = run(replace(config, steps=3), tmp_path / "parts")
     resumed = run(config, tmp_path / "parts", resume=True).state
