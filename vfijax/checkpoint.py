@@ -89,6 +89,11 @@ def moved_aside(path: str | os.PathLike[str]) -> Path | None:
     return None if path.exists() else next(iter(_left_behind(path, "older")), None)
 
 
+def is_checkpoint(path: str | os.PathLike[str]) -> bool:
+    """Whether `save` wrote something there; a directory that only has the name of a model is none."""
+    return (Path(path) / _CONFIG).is_file() or moved_aside(path) is not None
+
+
 def put_back(path: str | os.PathLike[str]) -> None:
     """Gives such a checkpoint its name again. For those who write there; `load` finds it without."""
     aside = moved_aside(path)
@@ -209,8 +214,8 @@ def load(path: str | os.PathLike[str] | None = None) -> ModelParams:
         return create(DEFAULT, 0)
     from vfijax import weights  # which stores configs as this module does
 
-    if path in weights.SHIPPED and not Path(path).exists():
-        return weights.read(str(path))
+    if os.fspath(path) in weights.SHIPPED and not is_checkpoint(path):
+        return weights.read(os.fspath(path))
     path = moved_aside(path) or Path(path).absolute()
     config = load_config(path)
     like = shapes(config)

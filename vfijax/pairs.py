@@ -39,6 +39,20 @@ def check_pair(f0: Any, f1: Any) -> None:
             raise ValueError(f"interpolate: {name} holds NaN or infinite values; clean the frame first")
 
 
+def check_motion(params: ModelParams, f0: Any, motion: Any) -> None:
+    """Raises ValueError unless a motion is one that the model takes for frames like `f0`, or None."""
+    if motion is None:
+        return
+    config, batch = params.config, f0.shape[0] if f0.ndim == 4 else 1
+    wanted = (batch, config.guesses, 2, *f0.shape[-3:-1])
+    if not config.guesses or getattr(motion, "shape", None) != wanted:
+        given = getattr(motion, "shape", type(motion).__name__)
+        takes = f"takes an array {wanted}, from vfijax.pairs.find_motion" if config.guesses else "takes none"
+        raise ValueError(f"interpolate: motion is {given}; {config.name} {takes}")
+    if not isinstance(motion, jax.core.Tracer) and not np.isfinite(np.asarray(motion, np.float32)).all():
+        raise ValueError("interpolate: motion holds NaN or infinite values")
+
+
 def to_float(frame: jax.Array) -> jax.Array:
     """uint8 [0, 255] or float [0, 1] to float32 [0, 1]."""
     return frame.astype(jnp.float32) / 255 if frame.dtype == jnp.uint8 else frame.astype(jnp.float32)
@@ -123,9 +137,10 @@ def interpolate(
     Raises:
       TypeError, ValueError: frames of wrong rank, size or dtype, frames that do not agree, NaN
         (outside of jit, where values are known), `t` outside [0, 1], another time than the middle from a
-        model that enlarges.
+        model that enlarges, a motion that the model does not take.
     """
     check_pair(f0, f1)
+    check_motion(params, f0, motion)
     if not 0 <= t <= 1:
         raise ValueError(f"interpolate: t is {t}; give a time from 0 (f0) to 1 (f1)")
     if params.config.any_time and 0 < t < 1:
@@ -177,6 +192,7 @@ def interpolate_n(
     `interpolate`.
     """
     check_pair(f0, f1)
+    check_motion(params, f0, motion)
     if n < 1:
         raise ValueError(f"interpolate_n: n is {n}; give the number of new frames, 1 or more")
     if params.config.any_time:

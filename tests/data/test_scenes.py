@@ -6,6 +6,7 @@ import pytest
 
 from datasets import SceneSource
 from tests.data.warping import error_where_seen
+from vfijax.media import MediaError
 
 SIZE = 96
 PLAIN = {"shutter": 0.0, "exposures": 1, "fading": 0.0, "noise": 0.0}
@@ -95,3 +96,19 @@ def test_splits_share_no_photograph():
         for split in ("train", "val")
     ]
     assert not textures[0] & textures[1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"size": 801}, "sides of up to 800 pixels, not 801"),
+        (
+            {"size": 64, "motion": 1e5},
+            "motion of scenes is 100000 pixels; frames of 64 pixels show at most 256",
+        ),
+        ({"size": 64, "displacement": 300.0}, "displacement of scenes is 300 pixels"),
+    ],
+)
+def test_scenes_that_cannot_be_drawn_are_refused_before_any_is(fields, message):
+    with pytest.raises(MediaError, match=message):
+        SceneSource(**fields)

@@ -170,6 +170,44 @@ def test_a_motion_that_does_not_fit_is_refused(name, shape, message):
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "motion", "message"),
+    [
+        ("blend", np.zeros((1, 2, 2, 40, 48)), "blend takes none"),
+        (
+            "flow_medium",
+            np.zeros((1, 4, 2, 40, 48)),
+            "motion is (1, 4, 2, 40, 48); flow_medium takes an array (1, 2,",
+        ),
+        ("flow_medium", [1.0], "motion is list; flow_medium takes an array"),
+        ("flow_medium", "fine", "motion is str"),
+        ("flow_medium", np.full((1, 2, 2, 40, 48), np.nan), "motion holds NaN or infinite values"),
+    ],
+)
+def test_interpolate_refuses_a_motion_that_makes_no_sense(name, motion, message):
+    for call in (vfijax.interpolate, partial(vfijax.interpolate_n, n=2)):
+        with pytest.raises(ValueError) as error:
+            call(params(name), *unrelated(), motion=motion)
+        assert message in str(error.value)
+
+
+@pytest.mark.parametrize("t", [np.zeros(3), np.zeros((1, 1))])
+def test_times_that_are_neither_a_number_nor_one_for_each_frame_are_refused(t):
+    first, last = (f[None].astype(np.float32) for f in unrelated())
+    with pytest.raises(ValueError, match=r"t has shape .*; give a number or \[B\], here \(1,\)"):
+        forward(params(), first, last, t=t)
+
+
+def test_the_reference_of_sampling_can_be_asked_for_and_a_kernel_cannot():
+    first, last = panning((100, 100), (106, 109), side=48)
+    expected = vfijax.interpolate(params(), first, last)
+    found = vfijax.interpolate(params(), first, last, implementation="reference")
+    assert np.abs(np.asarray(found, int) - expected).max() <= 1
+    for name in ("pallas", "refrence"):
+        with pytest.raises(ValueError, match=r"bicubic has no Pallas kernel|did you mean 'reference'"):
+            vfijax.interpolate(params(), first, last, implementation=name)
+
+
 def test_models_without_guesses_have_no_motion():
     assert find_motion(params("blend"), *unrelated()) is None
 

@@ -396,6 +396,18 @@ def test_values_that_no_run_can_have_are_refused(tmp_path, part, field, value, m
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": DataConfig(apart=3)}, r"--data\.apart is 3; coarse_motion takes frames at any place"),
+        ({"overfit": 4}, r"--overfit 4: coarse_motion wants triplets of files for that, not scenes"),
+    ],
+)
+def test_options_that_frames_at_random_times_have_no_use_for_are_refused(tmp_path, changes, message):
+    with pytest.raises(TrainError, match=message):
+        run(replace(CONFIG, net=vfijax.MODELS["coarse_motion"], **changes), tmp_path / "run")
+
+
 def test_data_that_cannot_be_read_leaves_no_run_behind(tmp_path):
     config = replace(CONFIG, data=DataConfig(source=str(tmp_path / "nowhere")))
     with pytest.raises(ValueError, match="no such directory"):

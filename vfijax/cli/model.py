@@ -3,7 +3,7 @@
 import difflib
 from pathlib import Path
 
-from vfijax.checkpoint import load, moved_aside
+from vfijax.checkpoint import is_checkpoint, load
 from vfijax.models import MODELS, ModelConfig, create, shapes
 from vfijax.params import ModelParams
 from vfijax.weights import SHIPPED
@@ -20,22 +20,20 @@ def try_it(config: ModelConfig, path: Path) -> str:
     return f"  vfijax {command} IN.mp4 OUT.mp4 --model {path}"
 
 
-def resolve(model: str | None) -> ModelParams:
+def resolve(model: str) -> ModelParams:
     """The model that `--model` names: the path of a checkpoint, else one whose weights come with the package,
     or that has none.
-
-    None is the model that works out of the box, see `vfijax.load`.
 
     Raises:
       ValueError: nothing of that name; the message says how to get a model.
       CheckpointError: the checkpoint cannot be read.
     """
-    if model is None:
-        return load()
-    if Path(model).exists() or moved_aside(model) or model in SHIPPED:
+    if is_checkpoint(model) or model in SHIPPED:
         return load(model)
     if model in MODELS and not shapes(MODELS[model]):
         return create(model, 0)
+    if Path(model).exists():
+        return load(model)  # says what is wrong with it
     if model in MODELS:
         raise ValueError(f"--model {model}: no weights of {model} come with vfijax; {_WAY}")
     names = [name for name, config in MODELS.items() if name in SHIPPED or not shapes(config)]

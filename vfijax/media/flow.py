@@ -114,10 +114,19 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="vfijax-flow")
 
 
-os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has the pool without its threads
-
-
 _running, _threads_before, _lock = 0, 0, threading.Lock()
+
+
+def _after_fork() -> None:
+    """A forked process has the pool and the searches of its parent without the threads that run them."""
+    global _running, _lock
+    _pool.cache_clear()
+    if _running:
+        cv2.setNumThreads(_threads_before)
+    _running, _lock = 0, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager

@@ -157,8 +157,8 @@ def forward(
       tuple or dict.
 
     Raises:
-      ValueError: `t` for a model that knows the middle only, `motion` for one that takes none or of
-        another shape.
+      ValueError: `t` for a model that knows the middle only or of another shape, `motion` for one that
+        takes none or of another shape.
     """
     config = params.config
     if t is not None and not config.any_time:
@@ -166,6 +166,8 @@ def forward(
             f"forward: {config.name} knows the middle frame only; leave t out, or use vfijax.interpolate, "
             "which reaches other times by halving the interval"
         )
+    if t is not None and jnp.shape(t) not in ((), f0.shape[:1]):
+        raise ValueError(f"forward: t has shape {jnp.shape(t)}; give a number or [B], here {f0.shape[:1]}")
     if config.guesses and motion is None:
         motion = config.motion(params.tree, f0, f1)
     given = () if motion is None else jnp.shape(motion)

@@ -47,6 +47,7 @@ LAYERS: dict[str, tuple[tuple[str, ...], str]] = {
     "step_2": (("step_1",), "step_2"),
     "step_3": (("step_2",), "motion"),
 }
+EDGES = tuple(Edge(("coarse", layer), inputs, output) for layer, (inputs, output) in LAYERS.items())
 SLOPES = ("stem", "down", "block_0", "step_0", "step_1", "step_2")  # followed by a PReLU
 FIXED = {"patch": 48, "costs": (2 * RADIUS + 1) ** 2, "motion": 2}
 WIDTHS = Widths.of(dict(stem=32, features=64, block=64, match=64, step_0=64, step_1=48, step_2=48))
@@ -70,20 +71,13 @@ class CoarseConfig(ModelConfig):
     stride: ClassVar[int] = 8
 
     def module(self, implementation: str = "auto", reference_grads: bool = False) -> nn.Module:
-        return CoarseFlow(self)
+        return CoarseFlow(self, implementation)
 
     def graph(self) -> ChannelGraph:
-        return ChannelGraph(widths={**FIXED, **self.widths}, edges=coarse_edges(()), fixed=frozenset(FIXED))
+        return ChannelGraph(widths={**FIXED, **self.widths}, edges=EDGES, fixed=frozenset(FIXED))
 
     def near_blend(self, tree: Any) -> Any:
         return {**tree, "coarse": begun(tree["coarse"])}
-
-
-def coarse_edges(prefix: tuple[str, ...]) -> tuple[Edge, ...]:
-    """The layers by channel space, whose names get a prefix."""
-    return tuple(
-        Edge((*prefix, "coarse", layer), inputs, output) for layer, (inputs, output) in LAYERS.items()
-    )
 
 
 def begun(tree: Any) -> Any:
@@ -103,13 +97,14 @@ class CoarseFlow(nn.Module):
     """`config.module()`; called with frames [B, H, W, 3] and the time, a number or [B]."""
 
     config: CoarseConfig
+    implementation: str = "auto"
 
     @nn.compact
     def __call__(
         self, f0: jax.Array, f1: jax.Array, t: float | jax.Array = 0.5
     ) -> tuple[jax.Array, dict[str, Any]]:
         found = Coarse(self.config.widths, self.config.steps, name="coarse")(f0, f1)
-        frame, aux = weighed_pairs(f0, f1, t, found[-1])
+        frame, aux = weighed_pairs(f0, f1, t, found[-1], self.implementation)
         return frame, {**aux, "motion": found}
 
 

@@ -58,7 +58,7 @@ class FlowConfig(ModelConfig):
         return on_host(partial(find_motion, searches=self.searches), self.guesses, f0, f1)
 
     def module(self, implementation: str = "auto", reference_grads: bool = False) -> nn.Module:
-        return Flow()
+        return Flow(implementation)
 
     def graph(self) -> ChannelGraph:
         return ChannelGraph(widths={}, edges=())
@@ -67,19 +67,21 @@ class FlowConfig(ModelConfig):
 class Flow(nn.Module):
     """`config.module()`; called with frames [B, H, W, 3], the time, a number or [B], and the motion."""
 
+    implementation: str = "auto"
+
     def __call__(
         self, f0: jax.Array, f1: jax.Array, t: float | jax.Array = 0.5, *, motion: jax.Array
     ) -> tuple[jax.Array, dict[str, Any]]:
-        return weighed_pairs(f0, f1, t, motion)
+        return weighed_pairs(f0, f1, t, motion, self.implementation)
 
 
 def weighed_pairs(
-    f0: jax.Array, f1: jax.Array, t: float | jax.Array, motion: jax.Array
+    f0: jax.Array, f1: jax.Array, t: float | jax.Array, motion: jax.Array, implementation: str
 ) -> tuple[jax.Array, dict[str, Any]]:
     """The frame at time t from guesses of the motion, [B, G, 2, H, W], and its `aux`."""
     t = column(t, f0)
     early, late, total = jnp.zeros_like(f0), jnp.zeros_like(f1), jnp.zeros_like(f0[..., :1])
-    for first, second in warped_pairs(f0, f1, motion, t):
+    for first, second in warped_pairs(f0, f1, motion, t, implementation):
         weight = 1 / (disagreement(first, second) + FLOOR)
         early, late, total = early + weight * first, late + weight * second, total + weight
     still = weight / total  # of no motion, which comes last
@@ -93,14 +95,15 @@ def column(t: float | jax.Array, frame: jax.Array) -> jax.Array:
 
 
 def warped_pairs(
-    f0: jax.Array, f1: jax.Array, motion: jax.Array, t: jax.Array
+    f0: jax.Array, f1: jax.Array, motion: jax.Array, t: jax.Array, implementation: str
 ) -> Iterator[tuple[jax.Array, jax.Array]]:
     """What both frames [B, H, W, C] say of time t, [B, 1, 1, 1], by every guess in `motion`, [B, G, 2, H, W];
     and last by no motion."""
     t = t[..., 0]
     for guess in range(motion.shape[1]):
         dy, dx = motion[:, guess, 0], motion[:, guess, 1]
-        yield bicubic(f0, -t * dy, -t * dx), bicubic(f1, (1 - t) * dy, (1 - t) * dx)
+        first = bicubic(f0, -t * dy, -t * dx, implementation=implementation)
+        yield first, bicubic(f1, (1 - t) * dy, (1 - t) * dx, implementation=implementation)
     yield f0, f1
 
 

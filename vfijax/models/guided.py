@@ -108,7 +108,7 @@ class GuidedConfig(FlowConfig):
         return table | ({_COARSE + s: n for s, n in coarse.FIXED.items()} if self.coarse else {})
 
     def module(self, implementation: str = "auto", reference_grads: bool = False) -> nn.Module:
-        return Guided(self)
+        return Guided(self, implementation)
 
     def graph(self) -> ChannelGraph:
         edges = [
@@ -118,7 +118,7 @@ class GuidedConfig(FlowConfig):
         if self.coarse:
             edges += [
                 Edge(edge.path, tuple(_COARSE + s for s in edge.inputs), _COARSE + edge.output)
-                for edge in coarse.coarse_edges(())
+                for edge in coarse.EDGES
             ]
         return ChannelGraph(
             widths={**self.fixed, **self.widths}, edges=tuple(edges), fixed=frozenset(self.fixed)
@@ -161,6 +161,7 @@ class Guided(nn.Module):
     and the motion [B, G, 2, H, W]."""
 
     config: GuidedConfig
+    implementation: str = "auto"
 
     @nn.compact
     def __call__(
@@ -171,7 +172,7 @@ class Guided(nn.Module):
             Coarse(config.coarse_widths, config.steps, name="coarse")(f0, f1)
         t = column(t, f0)
         motion = lax.stop_gradient(motion)
-        pairs = list(warped_pairs(f0, f1, motion, t))
+        pairs = list(warped_pairs(f0, f1, motion, t, self.implementation))
         doubts = [disagreement(*pair) + FLOOR for pair in pairs]
         near = [disagreement(*pair, window=NEAR) + FLOOR for pair in pairs]
         numbers, correction = Weigher(config, name="weights")(pairs, doubts, near, motion, t)

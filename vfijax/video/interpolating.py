@@ -16,6 +16,8 @@ from vfijax.params import ModelParams
 from vfijax.video.pipeline import Progress, Summary, device_memory, stream, timed
 from vfijax.video.timing import Timing
 
+ADVICE = "reduce the video or use another device"  # where frames do not fit
+
 
 def interpolate_video(
     source: str | os.PathLike[str],
@@ -41,7 +43,8 @@ def interpolate_video(
       target: a video (see `vfijax.media.CODECS`), or a name without suffix: a new or empty folder
         for 000000.png, 000001.png, ...
       params: the model.
-      factor: 2, 4, 8; other numbers are reached approximately, see `interpolate_n`.
+      factor: 2 or more. A model that knows the middle only reaches others than 2, 4, 8 approximately, see
+        `interpolate_n`.
       slowmo: keeps the frame rate and stretches time by the factor; audio is left out.
       fps: frames per second of a folder of images as they are, before interpolation; 24 if None.
       crf: constant rate factor of the encoder; None takes the codec's in `CODECS`.
@@ -79,15 +82,17 @@ def _interpolated(params: ModelParams, images: Iterator[np.ndarray], n: int) -> 
 
 
 def _prepared(params: ModelParams, pair: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray, Any]:
-    """Two images and the motion between them, found on the host while the device works on others."""
-    return *pair, find_motion(params, *pair)
+    """Two images and the motion between them, found while the frames between others are made."""
+    height, width = pair[0].shape[:2]
+    with device_memory(width, height, ADVICE):
+        return *pair, find_motion(params, *pair)
 
 
 def _between(
     params: ModelParams, left: np.ndarray, right: np.ndarray, motion: Any, n: int
 ) -> Iterator[np.ndarray]:
     height, width = left.shape[:2]
-    with device_memory(width, height, "reduce the video or use another device"):
+    with device_memory(width, height, ADVICE):
         # one at a time, so that Ctrl-C need not wait for all of them
         ends = jnp.asarray(left), jnp.asarray(right)
         yield from map(np.asarray, interpolate_n(params, *ends, n, motion=motion))
