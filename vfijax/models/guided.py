@@ -59,6 +59,7 @@ HEADS = ("choice", "correction")
 
 
 def full_widths() -> Widths:
+    """Of the spaces of `weights` in the model that is shipped."""
     table = {f"level{level}": width for level, width in zip(LEVELS, (32, 48, 64, 96), strict=True)}
     inner = {f"in{level}": table[f"level{level}"] for level in LEVELS[1:]}
     outer = {f"out{level}": table[f"level{level}"] for level in LEVELS[:-1]}
@@ -204,6 +205,7 @@ def wide(x: jax.Array) -> jax.Array:
 
 
 def grey(x: jax.Array) -> jax.Array:
+    """The mean of three channels, [B, H, W, 1]; spelled out, see docs/design.md, part 6."""
     return (x[..., :1] + x[..., 1:2] + x[..., 2:3]) / 3
 
 
