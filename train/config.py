@@ -272,9 +272,8 @@ def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def differences(stored: TrainConfig, given: TrainConfig) -> dict[str, tuple[Any, Any]]:
     """Fields that a resumed run may not change but which differ: name to (stored, given)."""
-    before, after = (
-        flatten(json.loads(json.dumps(to_json(each)))) for each in (stored, given)
-    )  # tuple or list
+    # By way of JSON, which has no tuples: both sides are as a run stores them.
+    before, after = (flatten(json.loads(json.dumps(to_json(each)))) for each in (stored, given))
     names = [name for name in {**before, **after} if not name.startswith(FREE)]
     pairs = {name: (before.get(name), after.get(name)) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
