@@ -9,9 +9,8 @@ from datasets.pipeline import (
     as_space_time_batch,
     evaluation_clips,
     evaluation_triplets,
-    space_time_batches,
+    sample_batches,
     spread,
-    timed_batches,
     training_batches,
 )
 from datasets.scenes import Scene, SceneSource
@@ -45,8 +44,7 @@ __all__ = [
     "open_built",
     "open_patches",
     "open_sources",
-    "space_time_batches",
+    "sample_batches",
     "spread",
-    "timed_batches",
     "training_batches",
 ]

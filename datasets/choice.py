@@ -38,7 +38,7 @@ class Choice:
       skip_bad: leave out what cannot be read, instead of stopping there.
       cache_bytes: of decoded clips.
       frames: in a row that an item must have.
-      timed: synthetic training items are scenes, for `timed_batches`, instead of frames.
+      timed: synthetic training items are scenes, for `sample_batches`, instead of frames.
       licences: train only on files with one of these in the index.csv of a directory (`licensed`).
     """
 

@@ -78,37 +78,20 @@ def training_batches(
     return _batches(items, batch, start, reading, as_batch)
 
 
-def timed_batches(
+def sample_batches(
     sources: Sequence[tuple[Source | SceneSource, float]],
-    transform: TimedTriplet,
+    transform: TimedTriplet | SpaceTimeClip,
     *,
     batch: int,
     seed: int,
     start: int = 0,
     reading: Reading = Reading(),
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The same for triplets at random times, from clips and from scenes that can be drawn at any time.
+    """The same where a sample is a dict: triplets at random times, from clips and scenes that can be drawn
+    at any time, or clips for space-time super-resolution.
 
     Yields:
-      The dicts of `TimedTriplet`, every entry with a leading axis of batch / processes.
-    """
-    return _batches(_stream(sources, seed).random_map(transform), batch, start, reading)
-
-
-def space_time_batches(
-    sources: Sequence[tuple[Source, float]],
-    transform: SpaceTimeClip,
-    *,
-    batch: int,
-    seed: int,
-    start: int = 0,
-    reading: Reading = Reading(),
-) -> Iterator[dict[str, np.ndarray]]:
-    """The same for space-time super-resolution.
-
-    Yields:
-      `inputs`, uint8 [batch / processes, N, crop / 4, crop / 4, 3], and `targets`, uint8
-      [batch / processes, 2N-1, crop, crop, 3]; see `SpaceTimeClip`.
+      The dicts of `TimedTriplet` or of `SpaceTimeClip`, every entry with a leading axis of batch / processes.
     """
     return _batches(_stream(sources, seed).random_map(transform), batch, start, reading)
 

@@ -1,6 +1,6 @@
 """Triplets at random times, with guesses of their motion and, where it is known, the true motion.
 
-See `TimedTriplet`; `datasets.pipeline.timed_batches` makes batches of them.
+See `TimedTriplet`; `datasets.pipeline.sample_batches` makes batches of them.
 """
 
 from dataclasses import dataclass

@@ -23,8 +23,7 @@ from datasets import (
     as_space_time_batch,
     evaluation_clips,
     evaluation_triplets,
-    space_time_batches,
-    timed_batches,
+    sample_batches,
     training_batches,
 )
 from train.pictures import clip_panels, panels
@@ -184,7 +183,7 @@ def timed(searches: tuple[Search, ...]) -> Task:
     def transform(*, stride: int, every: int, **options: Any) -> TimedTriplet:
         return TimedTriplet(searches=searches, reach=stride, **options)
 
-    return replace(PAIR, transform=transform, batches=timed_batches, predict=_predict_at_time)
+    return replace(PAIR, transform=transform, batches=sample_batches, predict=_predict_at_time)
 
 
 # ----------------------------------------------------------------------------------- whole clips
@@ -230,7 +229,7 @@ SPACE_TIME = Task(
     frames=CLIP,
     scores=("psnr", "psnr_interpolated", "psnr_original"),
     transform=partial(SpaceTimeClip, frames=CLIP),
-    batches=space_time_batches,
+    batches=sample_batches,
     sequences=partial(evaluation_clips, frames=CLIP),
     batch=as_space_time_batch,
     truth=lambda clips: clips,

@@ -19,7 +19,7 @@ from datasets import (
     TripletSource,
     evaluation_triplets,
     open_sources,
-    space_time_batches,
+    sample_batches,
     spread,
     training_batches,
 )
@@ -214,7 +214,7 @@ def test_a_stride_that_does_not_fit_is_refused():
 def test_space_time_clips_are_the_targets_and_every_second_frame_reduced():
     source = SyntheticSource(48, seed=1, motion=4.0, length=2)
     transform = SpaceTimeClip(32, frames=3, augmentation=AUGMENTATIONS["zooming_slowmo"])
-    batch = next(space_time_batches([(source, 1.0)], transform, batch=2, seed=0))
+    batch = next(sample_batches([(source, 1.0)], transform, batch=2, seed=0))
     assert batch["inputs"].shape == (2, 2, 8, 8, 3) and batch["targets"].shape == (2, 3, 32, 32, 3)
     for clip, small in zip(batch["targets"][:, ::2], batch["inputs"], strict=True):
         means = clip.reshape(2, 8, 4, 8, 4, 3).mean((2, 4))

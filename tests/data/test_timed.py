@@ -11,7 +11,7 @@ from datasets import (
     SceneSource,
     SyntheticSource,
     TimedTriplet,
-    timed_batches,
+    sample_batches,
 )
 from datasets.timed import random_triplet, randomly_reduced
 from datasets.transforms import oriented, oriented_motion
@@ -41,7 +41,7 @@ def sample(item, seed=0, **fields):
 def batches(*sources, batch=3, start=0, **reading):
     shares = [(source, 1.0) for source in sources]
     reading = Reading(**{"threads": 0} | reading)
-    return timed_batches(shares, TimedTriplet(32, MEDIUM), batch=batch, seed=0, start=start, reading=reading)
+    return sample_batches(shares, TimedTriplet(32, MEDIUM), batch=batch, seed=0, start=start, reading=reading)
 
 
 def numbered(count):
