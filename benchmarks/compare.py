@@ -6,7 +6,6 @@ Only ratios are compared: absolute times depend on the machine and on its load. 
 old file has in a group which the new run measured must be in the new file.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 import tyro
 
 from benchmarks.results import Results, load
+from vfijax.command import run_main
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,13 @@ def describe(change: Change, factor: float) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: no ratio grew by more than the factor. 1: some did, or are gone, or cannot be compared."""
     args = tyro.cli(Args, prog="benchmarks.compare", args=arguments)
-    try:
-        if not args.factor > 0:
-            raise ValueError(f"--factor is {args.factor}; give a positive number")
-        found = changes(load(args.old), load(args.new))
-    except (OSError, ValueError) as error:
-        if os.environ.get("VFIJAX_DEBUG"):
-            raise
-        print(f"benchmarks: {error}", file=sys.stderr)
-        return 1
+    return run_main("benchmarks", lambda: _run(args))
+
+
+def _run(args: Args) -> int:
+    if not args.factor > 0:
+        raise ValueError(f"--factor is {args.factor}; give a positive number")
+    found = changes(load(args.old), load(args.new))
     for change in found:
         print(describe(change, args.factor))
     worse = [change for change in found if change.slower(args.factor)]

@@ -19,10 +19,11 @@ import tyro
 
 from datasets.scenes import SceneSource
 from vfijax.cli.model import resolve
+from vfijax.files import write_json
 from vfijax.media import write_image
 from vfijax.metrics import psnr
 from vfijax.params import ModelParams
-from vfijax.scoring import environment, write_json
+from vfijax.scoring import environment
 from vfijax.scoring.pictures import error_picture, sheet
 from vfijax.scoring.protocols import eight_bit, predict
 

@@ -16,7 +16,7 @@ import jax
 from benchmarks import data, deform, models, ops, sepconv, video, zooming
 from benchmarks.measure import Ratio, Row
 from benchmarks.peers import cores
-from vfijax.media.files import partial_name, unwritable
+from vfijax.files import write_json
 
 FORMAT = 1
 ROOT = Path(__file__).parents[1]
@@ -132,15 +132,7 @@ def _version(package: str) -> str | None:
 
 def save(path: Path, results: Results) -> None:
     """Writes results as JSON; the file appears when it is complete."""
-    partial = partial_name(path)
-    try:
-        partial.write_text(
-            json.dumps({"format": FORMAT, **asdict(results)}, indent=1, allow_nan=False) + "\n"
-        )
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise unwritable(path, error) from error
+    write_json(path, {"format": FORMAT, **asdict(results)})
 
 
 def load(path: Path) -> Results:

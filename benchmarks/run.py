@@ -6,7 +6,6 @@ python -m benchmarks.run all --out benchmarks/baseline.json     what later runs 
 python -m benchmarks.run --markdown benchmarks/baseline.json    the tables of a stored run
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from benchmarks.results import (
     save,
     targets_table,
 )
+from vfijax.command import run_main
 
 GROUPS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "ops": lambda plan: chain(*(part.rows(plan) for part in (ops, sepconv, dsepconv, deform))),
@@ -56,20 +56,14 @@ class Args:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = tyro.cli(Args, prog="benchmarks.run", args=arguments)
-    try:
-        if args.markdown:
-            print(markdown(load(args.markdown)))
-        else:
-            measure(args)
-    except (OSError, ValueError) as error:
-        if os.environ.get("VFIJAX_DEBUG"):
-            raise
-        print(f"benchmarks: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("benchmarks: interrupted; nothing was written", file=sys.stderr)
-        return 130
-    return 0
+    return run_main("benchmarks", lambda: _run(args), interrupted="nothing was written")
+
+
+def _run(args: Args) -> None:
+    if args.markdown:
+        print(markdown(load(args.markdown)))
+    else:
+        measure(args)
 
 
 def measure(args: Args) -> None:

@@ -20,8 +20,8 @@ import tyro
 
 from datasets.builder import Counts, FrameBuilder, errors_only, listing
 from datasets.built import BUILDERS, DataDir, open_builder
+from vfijax.command import progress as progress_bar
 from vfijax.media import MediaError
-from vfijax.media.progress import progress as progress_bar
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from absl import logging
 
-from vfijax.media import MediaError, decode_image, natural_key, read_ahead
+from vfijax.files import natural_key
+from vfijax.media import MediaError, decode_image, read_ahead
 
 SHOWN = 20  # problems named in one message
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".rar", ".7z")

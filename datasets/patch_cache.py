@@ -30,6 +30,7 @@ from datasets.records import Records
 from datasets.selection import DEFAULT, KEPT, PatchParameters, crop, select
 from datasets.sources import Source, bad_item
 from datasets.statistics import Statistics, of_triplet
+from vfijax.command import Progress
 from vfijax.media import MediaError, decode_image, read_ahead, write_image
 
 FORMAT = 1
@@ -39,7 +40,6 @@ SUFFIX = ".array_record"
 SHARD_ITEMS = 64  # items of the source behind one file; an interrupted run loses no more than these
 
 Parameters = dict[str, Any]
-Progress = Callable[[int, int | None], None]
 Cut = Callable[[int], tuple[list[bytes], Statistics]]
 
 

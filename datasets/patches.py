@@ -22,8 +22,8 @@ from datasets.patch_cache import PatchSource, is_patches, open_patches, prepare_
 from datasets.selection import DEFAULT, PatchParameters
 from datasets.sources import BadItem, ClipSource, Items, Source, TripletSource, files_of, find_items
 from datasets.statistics import table
+from vfijax.command import progress as progress_bar
 from vfijax.media import MediaError, Triplet
-from vfijax.media.progress import progress as progress_bar
 
 __all__ = ["PatchParameters", "PatchSource", "is_patches", "open_patches", "prepare_patches"]
 

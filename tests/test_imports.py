@@ -12,6 +12,8 @@ PACKAGES = ("vfijax", "pallas_kernels", "datasets", "train", "benchmarks")
 
 RANKS = {
     "pallas_kernels": 0,
+    "vfijax.command": 0,
+    "vfijax.files": 0,
     "vfijax.media": 0,
     "datasets": 0,
     "vfijax.ops": 1,
@@ -42,7 +44,14 @@ RANKS = {
     "benchmarks": 7,
 }
 # Of our own packages, those of rank 0 may use these alone.
-SEALED = {"pallas_kernels": set(), "vfijax.media": set(), "datasets": {"vfijax.media"}}
+HALLWAY = {"vfijax.command", "vfijax.files"}
+SEALED = {
+    "pallas_kernels": set(),
+    "vfijax.command": set(),
+    "vfijax.files": set(),
+    "vfijax.media": HALLWAY,
+    "datasets": {"vfijax.media", *HALLWAY},
+}
 
 
 def modules():

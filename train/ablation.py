@@ -38,12 +38,13 @@ from train.presets import PRESETS
 from train.state import Checkpoints
 from vfijax.channels import Widths
 from vfijax.checkpoint import load
+from vfijax.command import progress
+from vfijax.files import write_json
 from vfijax.losses import LossWeights
 from vfijax.media import Triplet, write_image
-from vfijax.media.progress import progress
 from vfijax.models import create
 from vfijax.params import ModelParams
-from vfijax.scoring import environment, find_set, measure, predict, score_triplets, write_json
+from vfijax.scoring import environment, find_set, measure, predict, score_triplets
 from vfijax.scoring.protocols import PROTOCOLS, protocol_for
 
 TABLE, SCORES = "ablation.json", "scores.json"

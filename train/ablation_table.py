@@ -34,7 +34,7 @@ class Row:
     lacks: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """For `vfijax.scoring.write_json`."""
+        """For `vfijax.files.write_json`."""
         given = {"parameters": self.parameters, "scores": self.scores} if self.scores else {}
         return {"name": self.name, **self.about, **given, **({"skipped": self.lacks} if self.lacks else {})}
 

@@ -21,11 +21,12 @@ from datasets.synthetic import Layer, blob, cut, draw, photographs
 from train.loop import run
 from train.presets import PRESETS
 from vfijax.checkpoint import load
+from vfijax.files import write_json
 from vfijax.media import Frame, VideoInfo, VideoReader, VideoWriter, write_image
 from vfijax.metrics import psnr
 from vfijax.models import create
 from vfijax.params import ModelParams
-from vfijax.scoring import environment, write_json
+from vfijax.scoring import environment
 from vfijax.scoring.pictures import error_picture, sheet
 from vfijax.video import interpolate_video
 

@@ -26,7 +26,7 @@ import jax
 import vfijax
 from train.config import TrainConfig, TrainError, differences, from_json, to_json
 from vfijax.checkpoint import put_back
-from vfijax.media.files import partial_name
+from vfijax.files import partial_name
 
 RUN = "run.json"
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")

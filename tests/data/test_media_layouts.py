@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vfijax.media import MediaError, find_clips, find_images, find_triplets, natural_key, write_image
+from vfijax.files import natural_key
+from vfijax.media import MediaError, find_clips, find_images, find_triplets, write_image
 
 
 def plant(root: Path, *names: str) -> None:

@@ -11,9 +11,10 @@ from skimage import data
 from skimage.metrics import structural_similarity
 
 import vfijax
+from vfijax.files import write_json
 from vfijax.media import MediaError, read_ahead, read_image, write_image
 from vfijax.models import ModelConfig
-from vfijax.scoring import Report, Row, error_picture, find_set, score_triplets, write_json, write_worst
+from vfijax.scoring import Report, Row, error_picture, find_set, score_triplets, write_worst
 from vfijax.scoring.protocols import PROTOCOLS, eight_bit, predict
 
 PHOTOGRAPHS = (data.astronaut, data.coffee, data.chelsea)

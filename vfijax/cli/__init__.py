@@ -5,16 +5,11 @@ and whose docstring becomes the help text, and `run(args) -> int | None`, which 
 function and prints.
 """
 
-import difflib
 import importlib
-import os
-import signal
 import sys
-import threading
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import ModuleType
+from collections.abc import Sequence
+
+from vfijax.command import fail, nearest, run_main
 
 # name: what it does. The module vfijax.cli.NAME is imported when the command is used.
 COMMANDS = {
@@ -25,17 +20,14 @@ COMMANDS = {
     "prune": "tell how dense a model is, and make a narrower one of it",
 }
 
-# Mistakes in what the user gave, and limits of the machine; anything else is a bug and shows itself.
-_EXPECTED = (ValueError, TypeError, OSError, MemoryError)
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status.
 
-    0, 1 for errors, 2 for wrong usage, 130 for Ctrl-C and 143 for SIGTERM.
+    0, 1 for errors, 2 for wrong usage, 128 + n for a signal (see `vfijax.command`).
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments or os.environ.get("VFIJAX_DEBUG") == "1"
+    debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
@@ -47,43 +39,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return _fail(f"unknown command {name!r}{hint} (commands: {', '.join(COMMANDS)})", status=2)
-    try:
-        with _stopped_as_interrupted():
-            return _run(importlib.import_module(f"vfijax.cli.{name}"), name, rest)
-    except KeyboardInterrupt as stop:
-        number = signal.SIGTERM if isinstance(stop, _Stopped) else signal.SIGINT
-        return _fail("interrupted; nothing was left under the final name", status=128 + number)
-    except _EXPECTED as error:
-        if debug:
-            traceback.print_exc()
-        return _fail(_text(error))
+        known = ", ".join(COMMANDS)
+        return fail("vfijax", f"unknown command {name!r}{nearest(name, COMMANDS)} (commands: {known})", 2)
+    return run_main("vfijax", lambda: _run(name, rest), debug=debug)
 
 
-class _Stopped(KeyboardInterrupt):
-    """SIGTERM, which ends a command as Ctrl-C does: what was begun is removed."""
-
-
-@contextmanager
-def _stopped_as_interrupted() -> Iterator[None]:
-    def stop(number: int, frame: object) -> None:
-        raise _Stopped
-
-    if threading.current_thread() is not threading.main_thread():  # no other may set handlers
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _run(command: ModuleType, name: str, arguments: list[str]) -> int:
+def _run(name: str, arguments: list[str]) -> int:
     import tyro
 
+    command = importlib.import_module(f"vfijax.cli.{name}")
     args = tyro.cli(command.Args, prog=f"vfijax {name}", args=arguments)
     return command.run(args) or 0
 
@@ -100,14 +64,3 @@ def _usage() -> str:
         "  --version   the version\n"
         "  --debug     show where an error came from (or set VFIJAX_DEBUG=1)"
     )
-
-
-def _text(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
-    return str(error) or type(error).__name__
-
-
-def _fail(message: str, status: int = 1) -> int:
-    print(f"vfijax: error: {message}", file=sys.stderr)
-    return status

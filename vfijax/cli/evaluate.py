@@ -12,9 +12,10 @@ from vfijax.checkpoint import config_to_json
 from vfijax.cli.contestants import WINDOW, Contestant, contestants
 from vfijax.cli.model import resolve
 from vfijax.cli.tables import clip_rows, clip_summary, rows, summary
+from vfijax.command import progress
+from vfijax.files import write_json
 from vfijax.media import Triplet, write_image
 from vfijax.media.plot import line_chart
-from vfijax.media.progress import progress
 from vfijax.models import DEFAULT
 from vfijax.params import ModelParams
 from vfijax.perceptual import Lpips, load_lpips
@@ -31,7 +32,6 @@ from vfijax.scoring import (
     score_clips,
     score_triplets,
     score_video,
-    write_json,
     write_worst,
 )
 

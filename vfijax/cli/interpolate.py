@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from vfijax.cli.model import resolve
-from vfijax.media.progress import progress
+from vfijax.command import progress
 from vfijax.models import DEFAULT
 from vfijax.video import Summary, interpolate_video
 

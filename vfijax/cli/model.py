@@ -1,9 +1,9 @@
 """What `--model` means, for all commands."""
 
-import difflib
 from pathlib import Path
 
 from vfijax.checkpoint import is_checkpoint, load
+from vfijax.command import nearest
 from vfijax.models import MODELS, ModelConfig, create, shapes
 from vfijax.params import ModelParams
 from vfijax.weights import SHIPPED
@@ -37,8 +37,7 @@ def resolve(model: str) -> ModelParams:
     if model in MODELS:
         raise ValueError(f"--model {model}: no weights of {model} come with vfijax; {_WAY}")
     names = [name for name, config in MODELS.items() if name in SHIPPED or not shapes(config)]
-    near = difflib.get_close_matches(model, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(
-        f"--model {model}: no such checkpoint, and no model of that name ({', '.join(names)}){hint}; {_WAY}"
+        f"--model {model}: no such checkpoint, and no model of that name ({', '.join(names)})"
+        f"{nearest(model, names)}; {_WAY}"
     )

@@ -8,7 +8,7 @@ import tyro
 
 from vfijax.cli.interpolate import describe, rate
 from vfijax.cli.model import resolve
-from vfijax.media.progress import progress
+from vfijax.command import progress
 from vfijax.video import zoom_video
 
 

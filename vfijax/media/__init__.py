@@ -4,7 +4,6 @@ from vfijax.media.ahead import read_ahead
 from vfijax.media.color import Color
 from vfijax.media.cuts import histogram_difference
 from vfijax.media.errors import MediaError
-from vfijax.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key
 from vfijax.media.folders import ImageFolderReader, ImageFolderWriter
 from vfijax.media.images import decode_image, read_image, write_image
 from vfijax.media.layouts import NoTriplets, Triplet, find_clips, find_images, find_sequences, find_triplets
@@ -14,8 +13,6 @@ from vfijax.media.video_writer import CODECS, VideoWriter
 
 __all__ = [
     "CODECS",
-    "IMAGE_SUFFIXES",
-    "VIDEO_SUFFIXES",
     "Color",
     "Frame",
     "ImageFolderReader",
@@ -32,7 +29,6 @@ __all__ = [
     "find_sequences",
     "find_triplets",
     "histogram_difference",
-    "natural_key",
     "read_ahead",
     "read_image",
     "upright",

@@ -7,8 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
+from vfijax.files import partial_name, unwritable
 from vfijax.media.errors import MediaError
-from vfijax.media.files import partial_name, unwritable
 from vfijax.media.images import read_image, write_image
 from vfijax.media.layouts import find_images
 from vfijax.media.video import Frame, VideoInfo, upright

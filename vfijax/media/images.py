@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from vfijax.files import IMAGE_SUFFIXES, complete
 from vfijax.media.errors import MediaError
-from vfijax.media.files import IMAGE_SUFFIXES, partial_name, unwritable
 
 _OPTIONS: dict[str, dict[str, Any]] = {
     ".webp": {"lossless": True},
@@ -91,11 +91,5 @@ def write_image(path: str | os.PathLike[str], image: np.ndarray, **options: Any)
         raise MediaError(
             f"{path}: image is {image.dtype} {list(image.shape)}; give uint8 [H, W, 3] or [H, W]"
         )
-    partial = partial_name(path)
-    try:
+    with complete(path) as partial:
         Image.fromarray(image).save(partial, **{**_OPTIONS.get(suffix, {}), **options})
-        os.replace(partial, path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vfijax.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key
 from vfijax.media.errors import MediaError
-from vfijax.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key
 
 TRIPLET_LAYOUTS = (
     "the Vimeo-90K triplet layout (sequences/AAAA/BBBB/im1.png, im2.png, im3.png, with or without "

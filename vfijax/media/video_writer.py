@@ -13,9 +13,9 @@ import numpy as np
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 
+from vfijax.files import partial_name, unwritable
 from vfijax.media.color import Color, FromRGB, default_matrix
 from vfijax.media.errors import MediaError
-from vfijax.media.files import partial_name, unwritable
 from vfijax.media.video import Frame, VideoInfo, open_input
 
 MAX_TIMESCALE = 2**31 - 1  # of MP4

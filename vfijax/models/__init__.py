@@ -1,6 +1,5 @@
 """The networks: `MODELS` by name, and `create`."""
 
-import difflib
 import functools
 import zlib
 from typing import Any
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vfijax.channels import Widths
+from vfijax.command import nearest
 from vfijax.models import adacof, adaconv, cdfi, coarse, dsepconv, edsc, flow, guided, sepconv, zooming
 from vfijax.models.base import ModelConfig, forward
 from vfijax.models.blend import BlendConfig
@@ -64,9 +64,7 @@ DEFAULT = "flow"  # what `vfijax.load()` and commands without `--model` take; it
 def config_for(name: str, **changes: Any) -> ModelConfig:
     """The config of `MODELS[name]` with some fields changed. Raises ValueError for unknown names."""
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown model {name!r}{hint} (models: {', '.join(MODELS)})")
+        raise ValueError(f"unknown model {name!r}{nearest(name, MODELS)} (models: {', '.join(MODELS)})")
     return MODELS[name].replace(**changes)
 
 

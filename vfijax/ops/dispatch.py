@@ -5,11 +5,12 @@ elsewhere, so that one traced function is right on both. A named implementation 
 "pallas" on a CPU raises, because only interpret mode could run there (see `pallas_kernels`).
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from jax import lax
+
+from vfijax.command import nearest
 
 IMPLEMENTATIONS = ("auto", "reference", "xla", "pallas")
 
@@ -17,9 +18,7 @@ IMPLEMENTATIONS = ("auto", "reference", "xla", "pallas")
 def check_implementation(implementation: str) -> None:
     """Raises ValueError, with the nearest name, unless it is one of `IMPLEMENTATIONS`."""
     if implementation not in IMPLEMENTATIONS:
-        near = difflib.get_close_matches(str(implementation), IMPLEMENTATIONS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        known = ", ".join(IMPLEMENTATIONS)
+        hint, known = nearest(str(implementation), IMPLEMENTATIONS), ", ".join(IMPLEMENTATIONS)
         raise ValueError(f"unknown implementation {implementation!r}{hint} (known: {known})")
 
 

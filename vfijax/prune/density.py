@@ -5,14 +5,13 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from rich.table import Table
 
-from vfijax.media.files import partial_name
+from vfijax.files import write_text
 from vfijax.media.plot import bar_chart
 from vfijax.params import ModelParams
 from vfijax.prune.flops import leaf_multiply_adds, path_name
@@ -122,13 +121,7 @@ class DensityReport:
 
     def write_csv(self, path: str | os.PathLike[str]) -> None:
         """Writes `to_csv`; the file appears under its name only when complete."""
-        path = Path(path)
-        partial = partial_name(path)
-        try:
-            partial.write_text(self.to_csv())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_text(path, self.to_csv())
 
     def picture(self) -> np.ndarray:
         """A bar per layer, as long as the layer is dense: uint8 [H, W, 3], RGB."""

@@ -5,7 +5,7 @@
 
 from vfijax.scoring.pictures import error_picture, sheet
 from vfijax.scoring.protocols import MEASURES, PROTOCOLS, Protocol, measure, predict
-from vfijax.scoring.report import Report, Row, environment, write_json
+from vfijax.scoring.report import Report, Row, environment
 from vfijax.scoring.spacetime import (
     CLIP_MEASURES,
     CLIP_SET_FRAMES,
@@ -46,6 +46,5 @@ __all__ = [
     "score_video",
     "sheet",
     "two_stage",
-    "write_json",
     "write_worst",
 ]

@@ -1,12 +1,9 @@
 """What scoring returns, and its form as JSON."""
 
-import json
 import math
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,7 +11,6 @@ import numpy as np
 
 from vfijax import __version__
 from vfijax.checkpoint import config_to_json
-from vfijax.media.files import partial_name
 from vfijax.models import ModelConfig
 from vfijax.scoring.protocols import Protocol
 
@@ -82,23 +78,3 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "device": f"{device.platform}: {device.device_kind}",
     }
-
-
-def write_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Writes JSON that appears under its name only when complete; infinite numbers become "inf"."""
-    path = Path(path)
-    partial = partial_name(path)
-    try:
-        partial.write_text(json.dumps(_strict(content), indent=1, allow_nan=False) + "\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _strict(content: Any) -> Any:
-    """JSON knows no infinity, but PSNR does."""
-    if isinstance(content, Mapping):
-        return {key: _strict(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_strict(value) for value in content]
-    return str(content) if isinstance(content, float) and not math.isfinite(content) else content

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from vfijax.command import Progress
 from vfijax.media import MediaError, find_sequences, read_ahead, read_image
 from vfijax.media.bicubic import reduce_bicubic, resize_bicubic
 from vfijax.metrics import GAUSSIAN_WINDOW, psnr, ssim_gaussian_map
@@ -39,7 +40,6 @@ Kind = Literal["all", "interpolated", "original"]
 KINDS: tuple[Kind, ...] = ("all", "interpolated", "original")
 # From [N, H, W, 3] uint8 to [2N-1, 4H, 4W, 3] uint8.
 Method = Callable[[np.ndarray], np.ndarray]
-Progress = Callable[[int, int | None], None]
 
 
 # ---------------------------------------------------------------------------------------- methods

@@ -2,14 +2,15 @@
 
 import os
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from vfijax.command import Progress
+from vfijax.files import IMAGE_SUFFIXES, natural_key
 from vfijax.media import MediaError, Triplet, find_triplets, read_ahead, read_image, write_image
-from vfijax.media.files import IMAGE_SUFFIXES, natural_key
 from vfijax.media.layouts import NoTriplets, find_images
 from vfijax.pairs import to_uint8
 from vfijax.params import ModelParams
@@ -21,7 +22,6 @@ from vfijax.scoring.report import Report, Row
 # How many triplets the published means are over.
 SET_SIZES = {"middlebury": 12, "ucf101": 379, "vimeo": 3782}
 
-Progress = Callable[[int, int | None], None]
 Frames = tuple[np.ndarray, np.ndarray, np.ndarray]  # first, middle, last; uint8 [H, W, 3]
 
 

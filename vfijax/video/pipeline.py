@@ -14,6 +14,7 @@ from queue import Empty, Queue
 import jax
 import numpy as np
 
+from vfijax.command import Progress
 from vfijax.media import (
     Frame,
     ImageFolderReader,
@@ -30,7 +31,6 @@ QUEUED = 3  # frames between two stages
 
 Reader = VideoReader | ImageFolderReader
 Writer = VideoWriter | ImageFolderWriter
-Progress = Callable[[int, int | None], None]
 
 # All source frames to all frames of the result. None among these is no frame, but says that a part of a
 # long computation is done, so that Ctrl-C need not wait for the next frame.

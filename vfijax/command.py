@@ -1,0 +1,166 @@
+"""What every command line of the project shares: how it ends, what a signal does, how far it has got."""
+
+import difflib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+Progress = Callable[[int, int | None], None]
+"""Told how many are done, and of how many, where that is known."""
+
+# Mistakes in what the user gave, and limits of the machine; anything else is a bug and shows itself.
+_EXPECTED = (ValueError, TypeError, OSError, MemoryError, OverflowError)
+# Signals that ask a process to end. Not there on every system: SIGHUP.
+_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal that ends a command as Ctrl-C does: what was begun is removed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def run_main(
+    program: str,
+    body: Callable[[], int | None],
+    *,
+    interrupted: str = "nothing was left under the final name",
+    debug: bool = False,
+) -> int:
+    """Runs a command and returns its exit status.
+
+    0 or what `body` returns; 1 for a user's mistake or a limit of the machine, with one line on stderr;
+    128 + n for signal n: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP. Wrong usage ends with 2, by the
+    parser. An error that is a bug is raised.
+
+    Args:
+      program: the name in front of messages.
+      body: does the work.
+      interrupted: what a signal leaves behind, for the message.
+      debug: show where an error came from, as VFIJAX_DEBUG=1 does.
+    """
+    try:
+        with ended_by_signals():
+            return body() or 0
+    except KeyboardInterrupt as stop:
+        number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
+        return fail(program, f"interrupted; {interrupted}", status=128 + number)
+    except Exception as error:
+        text = explain(error)
+        if text is None:
+            raise
+        if debug or os.environ.get("VFIJAX_DEBUG", "0") not in ("", "0"):
+            traceback.print_exc()
+        return fail(program, text)
+
+
+def fail(program: str, message: str, status: int = 1) -> int:
+    """One line on stderr; returns the status to exit with."""
+    print(f"{program}: error: {message}", file=sys.stderr)
+    return status
+
+
+def explain(error: BaseException) -> str | None:
+    """An error in words for the user, None where it is a bug of ours.
+
+    Libraries wrap what the system told them: a full disk reaches orbax's callers as a ValueError of a page,
+    and memory that a device does not have as a RuntimeError. Both are looked for in the whole chain.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        text = str(link)
+        if isinstance(link, ValueError | RuntimeError):
+            if "No space left on device" in text or "Disk quota exceeded" in text:
+                return "no space is left on the disk; what was complete before is still there"
+            if text.startswith("RESOURCE_EXHAUSTED"):
+                return f"out of memory: {text.partition(': ')[2].splitlines()[0]}"
+        link = link.__cause__ or link.__context__
+    if not isinstance(error, _EXPECTED):
+        return None
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise `Stopped` in the block. One that is ignored, as by nohup, stays so."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    with _handling(stop, _ENDING):
+        yield
+
+
+@dataclass
+class Stop:
+    """Whether a process was asked to end.
+
+    Attributes:
+      signal: number of the signal that asked; None as long as none did.
+    """
+
+    signal: int | None = None
+
+
+@contextmanager
+def stop_requests() -> Iterator[Stop]:
+    """Notes the first SIGINT, SIGTERM or SIGHUP instead of ending the process; a second one ends it."""
+    stop = Stop()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stop.signal = number
+        for each, handler in before.items():
+            signal.signal(each, handler)  # type: ignore[arg-type]
+
+    with _handling(note, [signal.SIGINT, *_ENDING]) as before:
+        yield stop
+
+
+@contextmanager
+def _handling(
+    handler: Callable[[int, FrameType | None], None], numbers: Iterable[int]
+) -> Iterator[dict[int, object]]:
+    """Handles signals in the block, and yields who did before."""
+    before: dict[int, object] = {}
+    if threading.current_thread() is threading.main_thread():  # no other may set handlers
+        before = {n: h for n in numbers if (h := signal.getsignal(n)) is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, handler)
+    try:
+        yield before
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)  # type: ignore[arg-type]
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A hint that ends a message about a name that is not known; empty where none is near."""
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+@contextmanager
+def progress(task: str) -> Iterator[Progress]:
+    """Yields a bar on stderr, with the time left; it shows nothing where stderr is no terminal."""
+    # rich takes time to import, and who only asks for the nearest name needs none of it
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        number = bar.add_task(task, total=None)
+        yield lambda done, total: bar.update(number, completed=done, total=total)

@@ -1,0 +1,100 @@
+"""Files: their names and suffixes, natural order, and writing that is complete or not there at all."""
+
+import json
+import math
+import os
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+VIDEO_SUFFIXES = (
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".mpg",
+    ".mpeg",
+    ".ts",
+    ".mts",
+    ".wmv",
+    ".flv",
+)
+NAME_BYTES = 255  # the longest name of a file on the usual file systems
+
+
+def natural_key(path: Path) -> tuple[list[str | int], ...]:
+    """Sort key by which frame2 comes before frame10, folder by folder, the stem before the suffix."""
+    parts = [*path.parent.parts, path.stem, path.suffix]
+    # split leaves text at even and digits at odd places, so that text never meets a number
+    return tuple([int(p) if i % 2 else p for i, p in enumerate(re.split(r"(\d+)", part))] for part in parts)
+
+
+def unwritable(path: Path, error: OSError) -> OSError:
+    """The error of the system in terms of the file that was to be written."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return OSError(error.errno, f"cannot write {path}: {reason}")
+
+
+def partial_name(path: Path) -> Path:
+    """A hidden, unused name in the folder of `path`, with its suffix: what is written before the rename.
+
+    It is legal wherever the name of `path` is: of a long one the end of the stem is left out.
+    """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
+    end = f".{secrets.token_hex(4)}.partial{path.suffix}"
+    room = NAME_BYTES - 1 - len(os.fsencode(end))
+    stem = os.fsencode(path.stem)[: max(room, 0)].decode(errors="ignore")
+    return path.with_name(f".{stem}{end}" if room > 0 else f".{secrets.token_hex(4)}.partial")
+
+
+@contextmanager
+def complete(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields the name to write to; the file gets the name `path` when the block ends without an error.
+
+    Raises:
+      OSError: it cannot be written; it says which file and why, and what was begun is removed.
+    """
+    path = Path(path)
+    partial = partial_name(path)
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes a text file, UTF-8, that appears under its name only when complete."""
+    with complete(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Writes JSON that appears under its name only when complete; numbers that are not finite become text."""
+    write_text(path, json.dumps(_strict(content), indent=1, allow_nan=False) + "\n")
+
+
+def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a compressed `.npz` that appears under its name only when complete."""
+    with complete(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # no array is called allow_pickle
+
+
+def _strict(content: Any) -> Any:
+    """JSON knows no infinity, but PSNR does."""
+    if isinstance(content, Mapping):
+        return {key: _strict(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_strict(value) for value in content]
+    return str(content) if isinstance(content, float) and not math.isfinite(content) else content
