@@ -38,7 +38,7 @@ from train.presets import PRESETS
 from train.state import Checkpoints
 from vfijax.channels import Widths
 from vfijax.checkpoint import load
-from vfijax.command import progress
+from vfijax.command import Stop, progress, stop_requests
 from vfijax.files import write_json
 from vfijax.losses import LossWeights
 from vfijax.media import Triplet, write_image
@@ -156,7 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name not in STUDIES:
             raise TrainError(f"give the name of an ablation: {', '.join([*STUDIES, 'motion'])}, not {name!r}")
         asked = parse(name, rest)
-        stopped_by = carry_out(asked)
+        with stop_requests() as stop:
+            stopped_by = carry_out(asked, stop)
     except (ValueError, OSError) as error:
         if os.environ.get("VFIJAX_DEBUG"):
             raise
@@ -247,7 +248,7 @@ def _set(entry: str) -> tuple[str, tuple[Path, list[Triplet]]]:
     return name, (Path(directory), find_set(directory))
 
 
-def carry_out(asked: Asked) -> int | None:
+def carry_out(asked: Asked, stop: Stop) -> int | None:
     """Trains and scores all variants that are not finished, and writes the table after each.
 
     Returns:
@@ -265,7 +266,7 @@ def carry_out(asked: Asked) -> int | None:
             rows.append(Row(name, variant.about, lacks=variant.lacks))
             continue
         print(f"--- {name}")
-        stopped_by = train(variant.config, asked.out / name)
+        stopped_by = stop.signal or train(variant.config, asked.out / name, stop)
         if stopped_by:
             return stopped_by
         params = load(asked.out / name / "model")
@@ -277,7 +278,7 @@ def carry_out(asked: Asked) -> int | None:
     return None
 
 
-def train(config: TrainConfig, out: Path) -> int | None:
+def train(config: TrainConfig, out: Path, stop: Stop) -> int | None:
     """A run that is begun, gone on with, or left alone when it has reached its last step."""
     resume = rundir.got_somewhere(out)
     if resume and (Checkpoints(out / "checkpoints", config.log.keep).latest() or 0) >= config.steps:
@@ -286,7 +287,7 @@ def train(config: TrainConfig, out: Path) -> int | None:
             print(f"{out} is finished")
             return None
         raise TrainError(f"{out} was trained with another {', '.join(changed)}; choose another --out")
-    return run(config, out, resume=resume).stopped_by
+    return run(config, out, resume=resume, stop=stop).stopped_by
 
 
 # ------------------------------------------------------------------------------------------ scores

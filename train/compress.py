@@ -51,6 +51,7 @@ from train.report import read_metrics
 from train.tasks import task_of
 from vfijax import prune
 from vfijax.checkpoint import load, put_back, save
+from vfijax.command import Stop, stop_requests
 from vfijax.losses import LossWeights
 from vfijax.media import write_image
 from vfijax.media.plot import line_chart
@@ -134,7 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs or goes on with a compression; exit codes as of `train.main.main`."""
     try:
         plan, out, resume = parse(sys.argv[1:] if arguments is None else arguments)
-        stopped_by = compress(plan, out, resume=resume)
+        with stop_requests() as stop:
+            stopped_by = compress(plan, out, resume=resume, stop=stop)
     except (ValueError, OSError) as error:
         if os.environ.get("VFIJAX_DEBUG"):
             raise
@@ -185,13 +187,14 @@ def default_plan(model: str | None, source: str | None) -> Plan:
     )
 
 
-def compress(plan: Plan, out: Path, *, resume: bool = False) -> int | None:
+def compress(plan: Plan, out: Path, *, resume: bool = False, stop: Stop | None = None) -> int | None:
     """Runs all stages that are not done yet.
 
     Args:
       plan: what to do.
       out: the directory for everything made.
       resume: go on with what is there.
+      stop: ends the training that is under way, see `train.loop.run`.
 
     Returns:
       None when everything is done, else the number of the signal that ended it.
@@ -202,12 +205,12 @@ def compress(plan: Plan, out: Path, *, resume: bool = False) -> int | None:
     for config in (sparse_run(plan), retrain_run(plan, plan.net, out)):
         check(config)
     _begin(out, plan, resume)
-    outcome = _train(sparse_run(plan), out / "sparse")
+    outcome = _train(sparse_run(plan), out / "sparse", stop)
     if outcome.stopped_by:
         return outcome.stopped_by
     draw_sparsity(out)
     small = shrink(plan, out)
-    outcome = _train(retrain_run(plan, small.config, out), out / "retrain")
+    outcome = _train(retrain_run(plan, small.config, out), out / "retrain", stop)
     if outcome.stopped_by:
         return outcome.stopped_by
     if not (out / "compressed").exists():
@@ -272,8 +275,8 @@ def retrain_run(plan: Plan, net: ModelConfig, out: Path) -> TrainConfig:
     )
 
 
-def _train(config: TrainConfig, out: Path) -> Outcome:
-    return run(config, out, resume=rundir.got_somewhere(out))
+def _train(config: TrainConfig, out: Path, stop: Stop | None) -> Outcome:
+    return run(config, out, resume=rundir.got_somewhere(out), stop=stop)
 
 
 def shrink(plan: Plan, out: Path) -> ModelParams:

@@ -1,12 +1,9 @@
 """A training run from its config to its last step."""
 
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import jax
@@ -22,18 +19,12 @@ from train.state import Checkpoints, TrainState, begin, initial_params
 from train.step import Networks, eval_step, jitted_train_step
 from train.tasks import Batch, Task, task_of
 from vfijax.checkpoint import save
+from vfijax.command import Stop
 from vfijax.losses import load_networks
 from vfijax.media import write_image
 from vfijax.params import ModelParams
 
 EVAL_BATCH = 4  # sequences at a time; more needs memory and saves little
-
-
-@dataclass
-class Stop:
-    """Set when the run is asked to end: the number of the signal."""
-
-    signal: int | None = None
 
 
 @dataclass(frozen=True)
@@ -49,13 +40,12 @@ class Outcome:
     stopped_by: int | None
 
 
-def run(config: TrainConfig, out: Path, *, resume: bool = False) -> Outcome:
+def run(config: TrainConfig, out: Path, *, resume: bool = False, stop: Stop | None = None) -> Outcome:
     """Trains a network in the run directory `out` (see `train.rundir`).
 
-    SIGINT and SIGTERM end the run after the present step with a checkpoint; a second one ends it at
-    once. A run that was stopped and resumed ends with the same parameters as one that was not, bit
-    for bit, on any device that adds in a fixed order (a CPU does; atomic sums on a GPU do not). On another
-    number of devices the sums over a batch are rounded otherwise, and all else is the same.
+    A run that was stopped and resumed ends with the same parameters as one that was not, bit for bit, on any
+    device that adds in a fixed order (a CPU does; atomic sums on a GPU do not). On another number of devices
+    the sums over a batch are rounded otherwise, and all else is the same.
 
     Every process that `train.sharding.connect` joined calls this alike. Process 0 alone reads and writes
     `out` and tells how the run goes; a signal to one of them ends them all.
@@ -64,6 +54,8 @@ def run(config: TrainConfig, out: Path, *, resume: bool = False) -> Outcome:
       config: the run.
       out: its directory.
       resume: go on with the run that `out` holds.
+      stop: ends the run after the present step, with a checkpoint, when its signal is set, such as by
+        `vfijax.command.stop_requests`. Signals themselves are the caller's.
 
     Raises:
       TrainError: a config that cannot be run, an `out` that does not fit `resume`, a loss that is
@@ -71,10 +63,10 @@ def run(config: TrainConfig, out: Path, *, resume: bool = False) -> Outcome:
       ValueError, OSError: data or weights that cannot be read.
     """
     with bad_items():
-        return _run(config, out, resume)
+        return _run(config, out, resume, stop or Stop())
 
 
-def _run(config: TrainConfig, out: Path, resume: bool) -> Outcome:
+def _run(config: TrainConfig, out: Path, resume: bool, stop: Stop) -> Outcome:
     check(config)
     config = complete(config)
     layout = Layout.of(config)
@@ -104,7 +96,6 @@ def _run(config: TrainConfig, out: Path, resume: bool) -> Outcome:
             report.say(started)
         if resume:
             report.say(f"goes on after step {start}")
-        stop = stack.enter_context(stop_requests())
         with lost_processes():
             state = _steps(config, layout, state, networks, data, report, checkpoints, stop)
     finished = int(state.step) >= config.steps
@@ -313,26 +304,3 @@ def evaluate(
         seen = jax.tree.map(lambda *parts: np.concatenate(parts), *batches)
         report.samples(step, task_of(params.config).panels(chosen, seen))
     report.start_clock()
-
-
-@contextmanager
-def stop_requests() -> Iterator[Stop]:
-    """Notes the first SIGINT or SIGTERM instead of ending the process; a second one ends it."""
-    stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # signals reach the main thread only
-        return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        stop.signal = number
-        for each, handler in previous.items():
-            signal.signal(each, handler)
-
-    for number in previous:
-        signal.signal(number, note)
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

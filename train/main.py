@@ -29,6 +29,7 @@ from train.presets import NO_NET, PRESETS
 from train.sharding import connect, is_first
 from vfijax.checkpoint import load_config
 from vfijax.cli.model import try_it
+from vfijax.command import stop_requests
 from vfijax.models import MODELS, ModelConfig
 
 RUNS = Path("runs")
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         config, out, resume = parse(connect(sys.argv[1:] if arguments is None else arguments))
-        outcome = run(config, out, resume=resume)
+        with stop_requests() as stop:
+            outcome = run(config, out, resume=resume, stop=stop)
     except (ValueError, OSError) as error:
         if os.environ.get("VFIJAX_DEBUG"):
             raise
