@@ -32,7 +32,6 @@ from datasets.synthetic import photographs
 from train import rundir
 from train.config import TrainError
 from vfijax import ops
-from vfijax.cli.model import resolve
 from vfijax.files import write_json
 from vfijax.media import write_image
 from vfijax.media.plot import line_chart
@@ -41,6 +40,7 @@ from vfijax.models import forward
 from vfijax.pairs import to_float, to_uint8
 from vfijax.params import ModelParams
 from vfijax.scoring import environment
+from vfijax.weights.resolve import resolve
 
 TOP = 60.0  # decibels; where the curves are cut off in the picture, since exact frames have infinite PSNR
 

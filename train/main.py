@@ -28,9 +28,9 @@ from train.loop import run
 from train.presets import NO_NET, PRESETS
 from train.sharding import connect, is_first
 from vfijax.checkpoint import load_config
-from vfijax.cli.model import try_it
 from vfijax.command import stop_requests
 from vfijax.models import MODELS, ModelConfig
+from vfijax.weights.resolve import try_it
 
 RUNS = Path("runs")
 

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from vfijax.checkpoint import config_to_json
 from vfijax.cli.contestants import WINDOW, Contestant, contestants
-from vfijax.cli.model import resolve
 from vfijax.cli.tables import clip_rows, clip_summary, rows, summary
 from vfijax.command import progress
 from vfijax.files import write_json
@@ -34,6 +33,7 @@ from vfijax.scoring import (
     score_video,
     write_worst,
 )
+from vfijax.weights.resolve import resolve
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import tyro
 
-from vfijax.cli.model import resolve
 from vfijax.command import progress
 from vfijax.models import DEFAULT
 from vfijax.video import Summary, interpolate_video
+from vfijax.weights.resolve import resolve
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Annotated
 import tyro
 
 from vfijax.cli.interpolate import describe, rate
-from vfijax.cli.model import resolve
 from vfijax.command import progress
 from vfijax.video import zoom_video
+from vfijax.weights.resolve import resolve
 
 
 @dataclass(frozen=True)
