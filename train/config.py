@@ -242,24 +242,26 @@ def complete(config: TrainConfig) -> TrainConfig:
     return replace(config, optim=replace(config.optim, period=config.steps))
 
 
-def to_json(config: Any) -> dict[str, Any]:
-    """A config with a network, such as `TrainConfig`, as JSON can hold it."""
-    without_net = dataclasses.asdict(dataclasses.replace(config, net=ModelConfig("")))
-    return without_net | {"net": config_to_json(config.net)}
+def to_json(config: Any) -> Any:
+    """A config, such as `TrainConfig`, as JSON can hold it."""
+    if isinstance(config, ModelConfig):
+        return config_to_json(config)
+    if not dataclasses.is_dataclass(config):
+        return config
+    return {field.name: to_json(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
-def from_json(stored: dict[str, Any], kind: type[Any] = TrainConfig) -> Any:
+def from_json(stored: Any, kind: type[Any] = TrainConfig) -> Any:
     """The config that `to_json` stored; raises TrainError when the fields are those of another version."""
-    types = typing.get_type_hints(kind) | {"net": lambda **fields: config_from_json(fields)}
+    if kind is ModelConfig:
+        return config_from_json(stored)
+    if not isinstance(stored, dict):
+        return tuple(stored) if isinstance(stored, list) else stored  # JSON has lists for tuples
+    types = typing.get_type_hints(kind)
     try:
-        return kind(**{n: types[n](**_tuples(v)) if isinstance(v, dict) else v for n, v in stored.items()})
+        return kind(**{name: from_json(value, types[name]) for name, value in stored.items()})
     except (KeyError, TypeError) as error:
         raise TrainError(f"the stored training config is of another version of vfijax ({error})") from None
-
-
-def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    """Fields from JSON, which has lists for tuples."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pytest
 import vfijax
 from datasets import SyntheticSource, TrainingTriplet, as_batch, training_batches
 from tests.training import tiny
-from train import loop, rundir
+from train import rundir, sharding
 from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, TrainError, complete
 from train.loop import run
 from train.report import read_metrics
@@ -125,7 +125,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint_from_which_it_goes_on(finished,
         return jitted_train_step(*arguments, **options)
 
     assert threading.current_thread() is threading.main_thread()
-    monkeypatch.setattr(loop, "jitted_train_step", interrupting)
+    monkeypatch.setattr(sharding, "jitted_train_step", interrupting)
     with stop_requests() as stop:
         outcome = run(CONFIG, tmp_path / "run", stop=stop)
     assert (outcome.stopped_by, int(outcome.state.step)) == (signal.SIGTERM, 3)
@@ -144,7 +144,7 @@ def test_signals_are_those_of_the_caller(tmp_path, monkeypatch):
         os.kill(os.getpid(), signal.SIGTERM)
         return jitted_train_step(state, *arguments, **options)
 
-    monkeypatch.setattr(loop, "jitted_train_step", killed)
+    monkeypatch.setattr(sharding, "jitted_train_step", killed)
     signal.signal(signal.SIGTERM, lambda number, frame: caught.append(number))
     try:
         outcome = run(replace(tiny.CONFIG, steps=2), tmp_path / "run")
@@ -223,7 +223,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path, mo
         state, scalars = jitted_train_step(state, batch, networks, **options)
         return state, scalars | ({name: jnp.nan} if state.step == 4 else {})
 
-    monkeypatch.setattr(loop, "jitted_train_step", breaking)
+    monkeypatch.setattr(sharding, "jitted_train_step", breaking)
     out = tmp_path / "run"
     message = f"{name} is nan at step 4; its batch is in .*batch_of_step_4.npz.*step 2, start from it with"
     with pytest.raises(TrainError, match=message):

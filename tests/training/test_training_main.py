@@ -7,7 +7,8 @@ import pytest
 from datasets.dummy import moving_frames, write_frames
 from train import main as command
 from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, TrainError, check
-from train.main import choose, main, parse
+from train.flags import choose
+from train.main import main, parse
 from train.presets import NO_NET, PRESETS
 from train.state import initial_params
 from vfijax.channels import Widths
@@ -188,10 +189,13 @@ def test_a_flag_that_does_not_exist_is_exit_code_2_with_the_nearest_one(here, ca
     assert message in capsys.readouterr().err
 
 
-def test_the_traceback_can_be_asked_for(here, monkeypatch):
-    monkeypatch.setenv("VFIJAX_DEBUG", "1")
-    with pytest.raises(ValueError, match="unknown model"):
-        main(["--model", "cdfl"])
+@pytest.mark.parametrize("debug", ["1", "0"])
+def test_the_traceback_can_be_asked_for(here, monkeypatch, capsys, debug):
+    monkeypatch.setenv("VFIJAX_DEBUG", debug)
+    assert main(["--model", "cdfl"]) == 1
+    said = capsys.readouterr().err
+    assert ("Traceback" in said) == (debug == "1")
+    assert said.splitlines()[-1].startswith("train.main: error: unknown model")
 
 
 def test_help_names_models_presets_and_flags(here, capsys):
