@@ -14,7 +14,7 @@ import numpy as np
 
 from datasets import AUGMENTATIONS, BadItem, Choice, Reading, open_sources, spread
 from train import rundir
-from train.config import TrainConfig, TrainError, check, complete, to_json
+from train.config import DataConfig, TrainConfig, TrainError, check, complete, to_json
 from train.pictures import batch_panels, sheet
 from train.report import NotFinite, Report, Row, Silent, of_blend
 from train.sharding import Layout, check_same, from_first, greatest, here, is_first, lost_processes, together
@@ -137,7 +137,13 @@ class Data:
     @classmethod
     def of(cls, config: TrainConfig) -> "Data":
         data, crop, task = config.data, config.data.crop, task_of(config.net)
-        sources = open_sources(_choice(config))
+        sources = open_sources(
+            _choice(data),
+            frames=task.frames,
+            timed=config.net.random_times,
+            eval_crop=config.eval.crop,
+            seed=config.seed,
+        )
         shares, augmentation = sources.train, AUGMENTATIONS[data.augment]
         sequences = task.evaluation(sources.val, config.eval.limit, config.eval.crop)
         note = sources.note
@@ -162,22 +168,17 @@ class Data:
         return cls(batches, sequences, note)
 
 
-def _choice(config: TrainConfig) -> Choice:
-    data = config.data
+def _choice(data: DataConfig) -> Choice:
     return Choice(
         data.source,
         data.val,
         data.dir,
         crop=data.crop,
-        eval_crop=config.eval.crop,
-        seed=config.seed,
         motion=data.motion,
         limit=data.limit,
         synthetic=data.synthetic,
         skip_bad=data.skip_bad,
-        cache_bytes=int(data.cache_gb * 2**30),
-        frames=task_of(config.net).frames,
-        timed=config.net.random_times,
+        cache_gb=data.cache_gb,
         licences=tuple(data.licences),
     )
 

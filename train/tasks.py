@@ -16,11 +16,11 @@ import numpy as np
 
 from datasets import (
     Source,
-    SpaceTimeClip,
     TimedTriplet,
+    TrainingClip,
     TrainingTriplet,
     as_batch,
-    as_space_time_batch,
+    as_clip_batch,
     evaluation_clips,
     evaluation_triplets,
     sample_batches,
@@ -228,10 +228,10 @@ def _bicubic_then_blend(batch: Batch) -> dict[str, Any]:
 SPACE_TIME = Task(
     frames=CLIP,
     scores=("psnr", "psnr_interpolated", "psnr_original"),
-    transform=partial(SpaceTimeClip, frames=CLIP),
+    transform=partial(TrainingClip, frames=CLIP),
     batches=sample_batches,
     sequences=partial(evaluation_clips, frames=CLIP),
-    batch=as_space_time_batch,
+    batch=as_clip_batch,
     truth=lambda clips: clips,
     predict=_predict_clip,
     see=_see_clip,
