@@ -25,15 +25,17 @@ class Choice:
     """Where the frames of a run come from."""
 
     source: str = SYNTHETIC
-    """`synthetic`; a directory with Vimeo-90K triplets, folders of pictures, video clips (see `find_items`)
-    or patches; or a set built by `python -m datasets.build`"""
+    """`synthetic`; a directory with Vimeo-90K triplets, folders of three pictures, video clips or patches; or
+    a set built by `python -m datasets.build`. For zooming_slowmo Vimeo-90K septuplets, folders of seven
+    pictures or more, or video clips"""
     val: str = ""
     """the same, for validation; empty: photographs that are not trained on for `synthetic`, the test split of
     a built set or of Vimeo-90K, and else the last 5 % of the items, which are then not trained on"""
     dir: str = ""
     """where sets were built; empty: ~/tensorflow_datasets"""
     crop: int = 128
-    """side of the squares to train on, pixels"""
+    """side of the random squares, pixels; a multiple of 32 wastes nothing. For zooming_slowmo it is that of
+    the large squares, best a multiple of 16"""
     limit: int = 0
     """train on the first items only; 0 takes all"""
     synthetic: float = 0.0
