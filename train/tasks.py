@@ -18,11 +18,11 @@ from datasets import (
     AUGMENTATIONS,
     Reading,
     Source,
-    SpaceTimeClip,
     TimedTriplet,
+    TrainingClip,
     TrainingTriplet,
     as_batch,
-    as_space_time_batch,
+    as_clip_batch,
     evaluation_clips,
     evaluation_triplets,
     sample_batches,
@@ -150,14 +150,14 @@ class Clip:
         self, shares: Shares, data: DataConfig, *, seed: int, start: int, reading: Reading
     ) -> Iterator[Batch]:
         augmentation = AUGMENTATIONS[data.augment]
-        transform = SpaceTimeClip(data.crop, self.frames, augmentation, data.stride, data.apart, data.jitter)
+        transform = TrainingClip(data.crop, self.frames, augmentation, data.stride, data.apart, data.jitter)
         return sample_batches(shares, transform, batch=data.batch, seed=seed, start=start, reading=reading)
 
     def sequences(self, source: Source, limit: int, crop: int) -> np.ndarray:
         return evaluation_clips(source, limit=limit, crop=crop, frames=self.frames)
 
     def batch(self, sequences: np.ndarray) -> Batch:
-        return as_space_time_batch(sequences)
+        return as_clip_batch(sequences)
 
     def truth(self, sequences: np.ndarray) -> np.ndarray:
         return sequences

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import vfijax
-from datasets import SyntheticSource, as_space_time_batch
-from datasets.choice import Choice, open_sources
+from datasets import SyntheticSource, as_clip_batch
+from datasets.opening import Choice, open_sources
 from train import loop
 from train.compress import validation_scores
 from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, TrainError, check
@@ -45,7 +45,7 @@ def finished(tmp_path_factory):
 @pytest.fixture(scope="module")
 def batch():
     clips = np.stack([SyntheticSource(32, frames=7)[i] for i in range(2)])
-    return as_space_time_batch(clips)
+    return as_clip_batch(clips)
 
 
 def test_the_task_follows_from_the_network():
@@ -131,12 +131,12 @@ def write_sequences(root, counts, size=40):
     return root
 
 
-def choice(source, **changes):
-    return Choice(str(source), crop=32, frames=7, **changes)
+def open_clips(source, **changes):
+    return open_sources(Choice(str(source), crop=32, **changes), frames=7)
 
 
 def test_folders_of_pictures_give_runs_of_seven_that_do_not_overlap(tmp_path):
-    sources = open_sources(choice(write_sequences(tmp_path, [7, 15, 6, 7])))
+    sources = open_clips(write_sequences(tmp_path, [7, 15, 6, 7]))
     ((train, _),) = sources.train
     runs = [train[i][:, 0, 0, 0].tolist() for i in range(len(train))]
     assert runs == [list(range(start, start + 7)) for start in (0, 20, 27)]
@@ -147,14 +147,14 @@ def test_released_septuplets_follow_their_lists(tmp_path):
     write_sequences(tmp_path, [7, 7, 7])
     for split, names in {"train": "00001/0003\n00001/0001\n\n", "test": "00001/0002\n"}.items():
         (tmp_path / f"sep_{split}list.txt").write_text(names)
-    sources = open_sources(choice(tmp_path))
+    sources = open_clips(tmp_path)
     ((train, _),) = sources.train
     assert [len(train), len(sources.val), int(sources.val[0][0, 0, 0, 0])] == [2, 1, 20]
 
 
 def test_sets_of_triplets_and_folders_without_clips_are_refused(tmp_path):
     with pytest.raises(MediaError, match="no folder with 7 images or more, and no video clips either"):
-        open_sources(choice(write_sequences(tmp_path, [3, 3])))
+        open_clips(write_sequences(tmp_path, [3, 3]))
 
 
 def test_a_synthetic_clip_moves_as_a_triplet_does():

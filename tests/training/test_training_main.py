@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from datasets.dummy import moving_frames, write_frames
+from tests.data.dummy import moving_frames, write_frames
 from train import main as command
 from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, TrainError, check
 from train.flags import choose
