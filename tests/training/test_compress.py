@@ -139,6 +139,12 @@ def test_the_stored_plan_is_the_one_that_was_asked_for(done, trained):
     assert stored_plan(done) == changed(init_from=str(trained))
 
 
+def test_a_plan_of_another_version_is_refused(tmp_path):
+    (tmp_path / "compress.json").write_text('{"format": 1, "plan": {"net": {}}}')
+    with pytest.raises(TrainError, match="has format 1, this version of vfijax reads 2; go on with"):
+        stored_plan(tmp_path)
+
+
 def test_flags_name_network_checkpoint_and_stages(trained):
     flags = [
         "--from",
@@ -152,6 +158,10 @@ def test_flags_name_network_checkpoint_and_stages(trained):
         "--size",
         "8",
         "9",
+        "--retrain-steps",
+        "7",
+        "--retrain.lr",
+        "0.25",
     ]
     plan, out, resume = parse(flags)
     assert (
@@ -160,6 +170,7 @@ def test_flags_name_network_checkpoint_and_stages(trained):
         and (str(out), resume) == ("o", False)
     )
     assert (plan.sparse.l1, plan.shrink.init, plan.size) == (0.5, "slice", (8, 9))
+    assert (plan.training.steps, plan.training.optim.lr) == (7, 0.25)
     assert default_plan("cdfi", "").training.net == vfijax.MODELS["cdfi"]
 
 
