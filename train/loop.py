@@ -117,18 +117,19 @@ def _steps(
         for step in range(start + 1, config.steps + 1):
             state, scalars = step_of_run(state, layout.split(next(batches)), networks)
             report.collect(step, scalars)
-            stop.signal = greatest(stop.signal or 0, after=state) or None
+            ending = greatest(stop.signal or 0, after=state)  # so that all processes end after the same step
             last = step == config.steps
             if last or step % config.eval.every == 0:
                 report.settle()
                 evaluate(report, step, here(state.best), data.sequences, blend, config.log.pictures)
-            if last or step % config.log.checkpoint_every == 0 or stop.signal:
+            if last or step % config.log.checkpoint_every == 0 or ending:
                 report.settle()
                 if checkpoints:
                     checkpoints.save(state)
                     save(report.out / "last", here(state.best), step=step)
                 report.start_clock()
-            if stop.signal:
+            if ending:
+                stop.signal = ending
                 break
         report.settle()
     except NotFinite as error:
