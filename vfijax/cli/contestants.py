@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vfijax.clip_windows import published_windows, windows
+from vfijax.clips import zoom
 from vfijax.models import create
 from vfijax.params import ModelParams
 from vfijax.scoring import Method, two_stage
-from vfijax.spacetime import zoom
-from vfijax.video.windows import published_windows, windows
 from vfijax.video.zooming import OVERLAP, WINDOW
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from vfijax.clip_windows import check_window, complete, published_windows, windows
+from vfijax.clips import zoom
 from vfijax.media import Frame, MediaError
 from vfijax.params import ModelParams
-from vfijax.spacetime import zoom
 from vfijax.video.pipeline import Progress, Summary, device_memory, stream, timed
 from vfijax.video.scenes import scenes
 from vfijax.video.tiles import Grid, Strip, tiles
 from vfijax.video.timing import Timing
-from vfijax.video.windows import check_window, complete, published_windows, windows
 
 WINDOW, OVERLAP = 4, 2  # frames; the published network was trained on windows of four
 

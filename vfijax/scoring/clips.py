@@ -27,7 +27,7 @@ LEAST = 3  # frames of a clip: two inputs and the one between
 CLIP_MEASURES = ("psnr", "psnr_y", "ssim", "ssim_y")
 # How many full-size frames the sets have; the last three are lists of Vimeo-90K septuplets.
 CLIP_SET_FRAMES = {"vid4": 171, "fast": 7 * 1225, "medium": 7 * 4977, "slow": 7 * 1613}
-SPACE_TIME = (
+CLIP_PROTOCOL = (
     "prediction rounded to 8 bits; PSNR with peak 255 and SSIM (Gaussian 11x11 window, sigma 1.5, inside the "
     "frame), over the three colour channels and on Y = (65.481 R + 128.553 G + 24.966 B) / 255 + 16, not "
     "rounded; no border is cut off; per frame, then the mean over the frames of a clip, then over clips "
@@ -136,7 +136,7 @@ class ClipReport:
     def to_json(self) -> dict[str, Any]:
         """For `write_json`: protocol, means of every kind of frames, dropped frames, and rows."""
         return {
-            "protocol": {"name": "space-time", "description": SPACE_TIME},
+            "protocol": {"name": "space-time", "description": CLIP_PROTOCOL},
             "clips": len(self.clips),
             "frames": len(self.rows),
             "dropped": dict(self.dropped),
