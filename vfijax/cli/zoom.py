@@ -8,6 +8,7 @@ import tyro
 
 from vfijax.cli.interpolate import describe, rate
 from vfijax.cli.model import resolve
+from vfijax.clip_windows import WINDOW
 from vfijax.command import progress
 from vfijax.video import zoom_video
 
@@ -33,7 +34,7 @@ class Args:
     slowmo: bool = False
     """Keep the frame rate, so that the result is half as fast; leaves the audio out."""
 
-    window: Annotated[int, tyro.conf.arg(metavar="N")] = 4
+    window: Annotated[int, tyro.conf.arg(metavar="N")] = WINDOW
     """Frames that the network sees at once; the published one was trained on 4."""
 
     overlap: Annotated[int | None, tyro.conf.arg(metavar="N")] = None

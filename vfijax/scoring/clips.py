@@ -39,7 +39,7 @@ LUMA, BLACK = np.array([65.481, 128.553, 24.966]) / 255, 16.0
 Kind = Literal["all", "interpolated", "original"]
 KINDS: tuple[Kind, ...] = ("all", "interpolated", "original")
 # From [N, H, W, 3] uint8 to [2N-1, 4H, 4W, 3] uint8.
-Method = Callable[[np.ndarray], np.ndarray]
+Method = Callable[[np.ndarray], np.ndarray | jax.Array]
 
 
 # ---------------------------------------------------------------------------------------- methods
@@ -175,7 +175,7 @@ def score_clips(
     for done, (name, truth) in enumerate(zip(clips, read_ahead(_read, clips.values()), strict=True), 1):
         used = _inputs(name, len(truth), window)
         small = np.stack([reduce_bicubic(frame, SCALE) for frame in truth[: 2 * used : 2]])
-        made = method(small)
+        made = np.asarray(method(small))
         if len(made) < len(truth):
             dropped[name] = len(truth) - len(made)
         rows += [_row(name, number, frame, truth[number]) for number, frame in enumerate(made)]

@@ -58,11 +58,7 @@ def interpolate_video(
       MemoryError: the frames do not fit on the device.
     """
     timing = Timing(factor, slowmo)
-    if params.config.scale != 1:
-        raise ValueError(
-            f"the model is {params.config.name}, which enlarges clips; give it to `vfijax zoom` "
-            "(vfijax.video.zoom_video), or a model for pairs of frames here"
-        )
+    params.config.check_kind("pair", "interpolate_video")
 
     def make(frames: Iterator[Frame]) -> Iterator[Frame | None]:
         return timed(partial(_interpolated, params, n=factor - 1), frames, timing)
