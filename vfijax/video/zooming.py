@@ -3,9 +3,9 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from vfijax.clip_windows import WINDOW, Plan, complete, plan
 from vfijax.clips import zoom
 from vfijax.media import Frame, MediaError
 from vfijax.params import ModelParams
-from vfijax.video.pipeline import Progress, Summary, device_memory, stream, timed
+from vfijax.video.pipeline import Output, Summary, device_memory, stream, timed
 from vfijax.video.scenes import scenes
 from vfijax.video.tiles import Grid, Strip, tiles
 from vfijax.video.timing import Timing
@@ -41,11 +41,7 @@ def zoom_video(
     cuts: bool = True,
     tile: int | None = None,
     tile_overlap: int | None = None,
-    slowmo: bool = False,
-    fps: Fraction | None = None,
-    crf: int | None = None,
-    audio: bool = True,
-    progress: Progress | None = None,
+    **output: Unpack[Output],
 ) -> Summary:
     """Makes a video or a folder of images four times larger, with a new frame between each two.
 
@@ -77,26 +73,19 @@ def zoom_video(
     divided = plan(window, overlap, published)
     cover = partial(tiles, tile=tile, overlap=tile_overlap, stride=params.config.stride)
     cover(1, 1)  # a wrong tile is an error before the source is opened
-    timing, seen = Timing(2, slowmo), _Seen()
+    seen = _Seen()
 
-    def make(frames: Iterator[Frame]) -> Iterator[Frame | None]:
+    def make(frames: Iterator[Frame], timing: Timing) -> Iterator[Frame | None]:
         frames = _counted(frames, seen)
         if published:
             frames = _complete(frames, window, seen, source)
         found = None if published or not cuts else seen.cuts
         return timed(lambda images: _zoomed(params, images, divided, cover, found), frames, timing)
 
-    summary = stream(
-        source,
-        target,
-        make,
-        timing,
-        scale=params.config.scale,
-        fps=fps,
-        crf=crf,
-        audio=audio,
-        progress=_of_unknown(progress) if published and progress else progress,
-    )
+    progress = output.get("progress")
+    if published and progress:  # how many frames will be dropped is not known
+        output["progress"] = lambda done, _: progress(done, None)
+    summary = stream(source, target, make, 2, scale=params.config.scale, **output)
     return replace(summary, cuts=tuple(seen.cuts), dropped=seen.frames - summary.source_frames)
 
 
@@ -154,7 +143,3 @@ def _complete(
         raise MediaError(
             f"{Path(source)}: has {seen.frames} frames; a published window takes {window}, give a smaller one"
         )
-
-
-def _of_unknown(progress: Progress) -> Progress:
-    return lambda done, _: progress(done, None)
