@@ -18,8 +18,8 @@ from typing import Annotated
 import tensorflow_datasets as tfds
 import tyro
 
-from datasets.builder import Counts, FrameBuilder, errors_only, listing
-from datasets.built import BUILDERS, DataDir, open_builder
+from datasets.builders.base import Counts, FrameBuilder, errors_only, listing
+from datasets.builders.built import BUILDERS, DataDir, open_builder
 from vfijax.command import progress as progress_bar
 from vfijax.media import MediaError
 

@@ -12,6 +12,7 @@ import math
 import shutil
 import sys
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from datasets.synthetic import Layer, blob, cut, draw, photographs
 from train.loop import run
 from train.presets import PRESETS
 from vfijax.checkpoint import load
+from vfijax.command import Stop, run_main, stop_requests
 from vfijax.files import write_json
 from vfijax.media import Frame, VideoInfo, VideoReader, VideoWriter, write_image
 from vfijax.metrics import psnr
@@ -42,18 +44,26 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("demo"), help="directory for everything made")
     parser.add_argument("--train", action="store_true", help="train a small network and show that")
     parser.add_argument("--steps", type=int, help="training steps, if not those of the preset")
-    args = parser.parse_args()
+    interrupted = "what is complete is in the directory"
+    return run_main("train.demo", partial(_main, parser.parse_args()), interrupted=interrupted)
+
+
+def _main(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
-    demo(args.out, trained(args.out / "run", args.steps) if args.train else load())
-    return 0
+    if not args.train:
+        demo(args.out, load())
+        return
+    with stop_requests() as stop:  # the demonstration is then of what was learnt until there
+        params = trained(args.out / "run", args.steps, stop)
+    demo(args.out, params)
 
 
-def trained(out: Path, steps: int | None = None) -> ModelParams:
-    """A small network, trained in the run directory `out`."""
+def trained(out: Path, steps: int | None = None, stop: Stop | None = None) -> ModelParams:
+    """A small network, trained in the run directory `out`, see `train.loop.run`."""
     config = PRESETS["demo"]
     config = dataclasses.replace(config, steps=steps or config.steps)
     shutil.rmtree(out, ignore_errors=True)
-    run(config, out)
+    run(config, out, stop=stop)
     return load(out / "model")
 
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from datasets import build as command
 from datasets.build import build, main
-from datasets.builder import numbered
-from datasets.built import BUILDERS, open_built
-from datasets.dummy import moving_frames, write_frames
+from datasets.builders.base import numbered
+from datasets.builders.built import BUILDERS, open_built
+from tests.data.dummy import moving_frames, write_dummy, write_frames
 from vfijax.media import MediaError, VideoReader, read_image
 
 # Splits of the dummy data and how many records each has.
@@ -38,7 +38,7 @@ def here(tmp_path, monkeypatch):
 
 
 def dummy(name, folder):
-    BUILDERS[name].write_dummy(folder / "manual")
+    write_dummy(name, folder / "manual")
     return folder / "manual", folder / "data"
 
 
@@ -181,7 +181,7 @@ def test_many_bad_files_are_counted_and_the_first_twenty_named(here):
         build("davis2017", manual, data)
 
     manual = here / "septuplets"
-    BUILDERS["vimeo90k_septuplet"].write_dummy(manual)
+    write_dummy("vimeo90k_septuplet", manual)
     for file in (manual / "vimeo_septuplet").rglob("im*.png"):
         file.unlink()
     with pytest.raises(MediaError) as error:

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from datasets.build import build
-from datasets.built import BUILDERS
-from datasets.dummy import moving_frames, write_frames
-from datasets.motion import mean_difference, measure
-from datasets.patch_cache import SHARD_ITEMS
-from datasets.patches import PatchParameters, is_patches, main, open_patches, prepare_patches
-from datasets.selection import CUT, KEPT, STILL, SURPLUS, crop, select
+from datasets.patches import PatchParameters, is_patches, open_patches, prepare_patches
+from datasets.patches.__main__ import main
+from datasets.patches.cache import SHARD_ITEMS
+from datasets.patches.motion import mean_difference, measure
+from datasets.patches.selection import CUT, KEPT, STILL, SURPLUS, crop, select
+from tests.data.dummy import moving_frames, write_dummy, write_frames
 from vfijax.media import MediaError, histogram_difference, read_image
 
 SMALL = PatchParameters(size=24, crops=6, most=3, full_motion=20.0)
@@ -336,7 +336,7 @@ def test_the_command_cuts_patches_from_folders_of_triplets(here, capsys):
 
 
 def test_the_command_cuts_patches_from_built_data_sets(here, capsys):
-    BUILDERS["clips"].write_dummy(here)
+    write_dummy("clips", here)
     build("clips", here, here / "data")
     flags = ["--data-dir", "data", "--out", "patches", "--size", 32, "--motion", "difference", "--limit", 1]
     assert run("clips", *flags) == 0

@@ -8,8 +8,8 @@ import jax
 import tyro
 
 from vfijax.checkpoint import save
-from vfijax.cli.model import try_it
 from vfijax.convert import from_torch
+from vfijax.weights.resolve import try_it
 
 
 @dataclass(frozen=True)

@@ -15,17 +15,15 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from datasets.builder import listing
-from datasets.built import BUILDERS, open_built
-from datasets.motion import UNITS
-from datasets.patch_cache import PatchSource, is_patches, open_patches, prepare_patches
-from datasets.selection import DEFAULT, PatchParameters
+from datasets.builders.base import listing
+from datasets.builders.built import BUILDERS, open_built
+from datasets.patches.cache import prepare_patches
+from datasets.patches.motion import UNITS
+from datasets.patches.selection import DEFAULT, PatchParameters
+from datasets.patches.statistics import table
 from datasets.sources import BadItem, ClipSource, Items, Source, TripletSource, files_of, find_items
-from datasets.statistics import table
 from vfijax.command import progress as progress_bar
 from vfijax.media import MediaError, Triplet
-
-__all__ = ["PatchParameters", "PatchSource", "is_patches", "open_patches", "prepare_patches"]
 
 CACHE_BYTES = 2**30  # of decoded clips; each is needed once, and few of them again for the contact sheet
 

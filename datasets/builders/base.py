@@ -82,11 +82,6 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder):
           MediaError: it is not laid out as `MANUAL_DOWNLOAD_INSTRUCTIONS` say.
         """
 
-    @staticmethod
-    @abstractmethod
-    def write_dummy(manual: Path) -> None:
-        """Writes a miniature of the real layout, made of scikit-image's photographs."""
-
     def features(self) -> dict[str, Any]:
         frames = tfds.features.Sequence(tfds.features.Image(shape=(None, None, 3)))
         return {"name": tfds.features.Text(), "frames": frames}

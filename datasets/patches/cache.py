@@ -1,7 +1,7 @@
 """Caches of patches worth training on: how they are made, how they lie on disk, how they are read.
 
 Every item of a source is cut into triplets of consecutive frames that do not overlap;
-`datasets.selection` says which patches of a triplet are kept. A cache is a directory:
+`datasets.patches.selection` says which patches of a triplet are kept. A cache is a directory:
 
     metadata.json        parameters, their hash, statistics, and the files with their number of patches
     patches-HASH-NNNNN.array_record    a patch is a PNG picture of its three frames, one below the other
@@ -23,13 +23,13 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
 
-from datasets.contact_sheet import contact_sheet
-from datasets.motion import Measure
-from datasets.motion import measure as measure_named
+from datasets.patches.contact_sheet import contact_sheet
+from datasets.patches.motion import Measure
+from datasets.patches.motion import measure as measure_named
+from datasets.patches.selection import DEFAULT, KEPT, PatchParameters, crop, select
+from datasets.patches.statistics import Statistics, of_triplet
 from datasets.records import Records
-from datasets.selection import DEFAULT, KEPT, PatchParameters, crop, select
 from datasets.sources import Source, bad_item
-from datasets.statistics import Statistics, of_triplet
 from vfijax.command import Progress
 from vfijax.media import MediaError, decode_image, read_ahead, write_image
 
@@ -120,7 +120,7 @@ def prepare_patches(
       name: of the source; it is one of the parameters that a cache is known by.
       out: directory of the cache.
       parameters: the recipe.
-      motion: name of a measure in `datasets.motion`.
+      motion: name of a measure in `datasets.patches.motion`.
       workers: threads.
       skip_bad: leave out items that cannot be read, instead of stopping, and count them.
       overwrite: replace a cache, or an interrupted one, made with other parameters.

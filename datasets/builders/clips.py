@@ -2,23 +2,21 @@
 
 A record holds the bytes of a video file as it is. Frames stored one by one would take some 14 times
 the space as PNG, or be encoded twice with loss, and training reads a clip as a whole:
-it is decoded once and kept (`datasets.built`), so that nothing is gained by reaching single frames.
+it is decoded once and kept (`datasets.builders.built`), so that nothing is gained by reaching single frames.
 For the same reason clips must be short.
 """
 
 import csv
 import hashlib
 import math
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from datasets.builder import Counts, FrameBuilder, Item, directory, layout_error
-from datasets.dummy import moving_frames
-from vfijax.media import Frame, MediaError, VideoInfo, VideoReader, VideoWriter, find_clips
+from datasets.builders.base import Counts, FrameBuilder, Item, directory, layout_error
+from vfijax.media import MediaError, VideoReader, find_clips
 
 MOST_BYTES = 2**28  # of a file
 HELD_OUT = 0.05  # of the scenes, for validation
@@ -82,18 +80,6 @@ class Clips(FrameBuilder):
 
     def counts(self, items: Any) -> Counts:
         return {"scenes": len({item.group for item in items}), "clips": len(items)}
-
-    @staticmethod
-    def write_dummy(manual: Path) -> None:
-        rows = []
-        for number in range(4):
-            name = f"clip{number}.mp4"
-            frames = moving_frames(5, 64, 80, number // 2)
-            with VideoWriter(manual / name, VideoInfo(80, 64, Fraction(25), chroma="444")) as video:
-                for index, frame in enumerate(frames):
-                    video.write(Frame(frame, Fraction(index, 25)))
-            rows.append(f"{name},scene{number // 2}\n")
-        (manual / INDEX).write_text("file,scene\n" + "".join(rows))
 
 
 def _scenes(index: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.selection import CUT, FATES, KEPT, Candidate
+from datasets.patches.selection import CUT, FATES, KEPT, Candidate
 
 EXAMPLES = 8  # remembered of each fate
 BINS = 10  # of motion below the one that is always accepted; one more holds the rest
@@ -22,7 +22,7 @@ class Statistics:
     Attributes:
       triplets: how many were tried.
       small: how many were left out because a patch does not fit into them.
-      fates: how many patches had each fate, see `datasets.selection.Candidate`.
+      fates: how many patches had each fate, see `datasets.patches.selection.Candidate`.
       motion: histograms of the motion of the patches not across a cut, by fate; ten equal bins up to
         the motion that is always accepted and one for what is above.
       skipped: a message for each item left out because it cannot be read.

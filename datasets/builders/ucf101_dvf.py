@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
-from datasets.builder import Counts, FrameBuilder, Item, directory, layout_error
-from datasets.dummy import moving_frames, write_frames
+from datasets.builders.base import Counts, FrameBuilder, Item, directory, layout_error
 
 STEMS = ("frame_00", "frame_01_gt", "frame_02")
 SUFFIXES = (".png", ".webp")
@@ -45,12 +44,6 @@ class Ucf101Dvf(FrameBuilder):
             raise layout_error(self, manual, f"there are no numbered folders in {root}")
         folders.sort(key=lambda folder: int(folder.name))
         return {"test": [Item(f.name, tuple(_picture(f / stem) for stem in STEMS)) for f in folders]}
-
-    @staticmethod
-    def write_dummy(manual: Path) -> None:
-        for scene, folder in enumerate(("1", "11")):
-            target, suffix = manual / "ucf101_interp_ours" / folder, SUFFIXES[scene]
-            write_frames(moving_frames(3, 256, 256, scene), target, [stem + suffix for stem in STEMS])
 
 
 def _picture(stem: Path) -> Path:

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
-from datasets.builder import Counts, FrameBuilder, Item, directory, layout_error, numbered
-from datasets.dummy import moving_frames, write_frames
+from datasets.builders.base import Counts, FrameBuilder, Item, directory, layout_error, numbered
 from vfijax.media.layouts import find_images
 
 SEQUENCES = ("calendar", "city", "foliage", "walk")
@@ -37,9 +36,3 @@ class Vid4(FrameBuilder):
         if not found:
             raise layout_error(self, manual, f"there is none of {', '.join(SEQUENCES)} in {root}")
         return {"test": [Item(folder.name, tuple(numbered(find_images(folder)))) for folder in found]}
-
-    @staticmethod
-    def write_dummy(manual: Path) -> None:
-        for scene, name in enumerate(SEQUENCES):
-            names = [f"{i:03d}.png" for i in range(3)]
-            write_frames(moving_frames(3, 96, 120 + 8 * scene, scene), manual / "Vid4" / "GT" / name, names)

@@ -10,15 +10,15 @@ import numpy as np
 import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 
-from datasets.builder import FrameBuilder, SkipDecoding
-from datasets.clips.builder import Clips
-from datasets.davis.builder import Davis2016, Davis2017
-from datasets.middlebury.builder import Middlebury
+from datasets.builders.base import FrameBuilder, SkipDecoding
+from datasets.builders.clips import Clips
+from datasets.builders.davis import Davis2016, Davis2017
+from datasets.builders.middlebury import Middlebury
+from datasets.builders.ucf101_dvf import Ucf101Dvf
+from datasets.builders.vid4 import Vid4
+from datasets.builders.vimeo90k import Vimeo90kSeptuplet, Vimeo90kTriplet
 from datasets.records import Records
 from datasets.sources import Recent, bad_item, read_clip
-from datasets.ucf101_dvf.builder import Ucf101Dvf
-from datasets.vid4.builder import Vid4
-from datasets.vimeo90k.builder import Vimeo90kSeptuplet, Vimeo90kTriplet
 from vfijax.media import MediaError, decode_image
 
 BUILDERS: dict[str, type[FrameBuilder]] = {

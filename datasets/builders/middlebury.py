@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
-from datasets.builder import Counts, FrameBuilder, Item, directory, layout_error
-from datasets.dummy import moving_frames, write_frames
+from datasets.builders.base import Counts, FrameBuilder, Item, directory, layout_error
 
 SCENES = (
     "Beanbags",
@@ -61,10 +60,3 @@ class Middlebury(FrameBuilder):
         if not items:
             raise layout_error(self, manual, f"none of the scenes, such as {SCENES[0]}, is in {inputs}")
         return {"test": items}
-
-    @staticmethod
-    def write_dummy(manual: Path) -> None:
-        for number, scene in enumerate(SCENES[:2]):
-            first, middle, last = moving_frames(3, 120, 160 + 8 * number, number)
-            write_frames([first, last], manual / "other-data" / scene, [FRAMES[0], FRAMES[2]])
-            write_frames([middle], manual / "other-gt-interp" / scene, [FRAMES[1]])

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
-from datasets.builder import Counts, FrameBuilder, Item, directory, layout_error
-from datasets.dummy import moving_frames, write_frames
+from datasets.builders.base import Counts, FrameBuilder, Item, directory, layout_error
 
 CITATION = """@article{xue2019video,
   title = {Video Enhancement with Task-Oriented Flow},
@@ -15,7 +14,6 @@ CITATION = """@article{xue2019video,
   pages = {1106--1125},
   year = {2019}
 }"""
-NAMES = ("00001/0001", "00001/0002", "00002/0001")  # of the dummy data
 
 
 class _Vimeo90k(FrameBuilder):
@@ -51,15 +49,6 @@ class _Vimeo90k(FrameBuilder):
         images = [f"im{i + 1}.png" for i in range(self.FRAMES)]
         return [Item(key, tuple(root / "sequences" / key / image for image in images)) for key in keys if key]
 
-    @classmethod
-    def _dummy(cls, manual: Path, lists: dict[str, list[str]]) -> None:
-        names = [f"im{i + 1}.png" for i in range(cls.FRAMES)]
-        for scene, key in enumerate(NAMES):
-            frames = moving_frames(cls.FRAMES, 256, 448, scene)
-            write_frames(frames, manual / cls.FOLDER / "sequences" / key, names)
-        for name, keys in lists.items():  # the released lists end with an empty line, too
-            (manual / cls.FOLDER / name).write_text("".join(f"{key}\n" for key in keys) + "\n")
-
 
 class Vimeo90kTriplet(_Vimeo90k):
     """`vimeo90k_triplet`."""
@@ -73,11 +62,6 @@ class Vimeo90kTriplet(_Vimeo90k):
     PUBLISHED: ClassVar[dict[str, Counts]] = {"train": {"triplets": 51_313}, "test": {"triplets": 3_782}}
     FOLDER, FRAMES = "vimeo_triplet", 3
     LISTS: ClassVar[dict[str, str]] = {"train": "tri_trainlist.txt", "test": "tri_testlist.txt"}
-
-    @staticmethod
-    def write_dummy(manual: Path) -> None:
-        lists = {"tri_trainlist.txt": [NAMES[0], NAMES[2]], "tri_testlist.txt": [NAMES[1]]}
-        Vimeo90kTriplet._dummy(manual, lists)
 
 
 class Vimeo90kSeptuplet(_Vimeo90k):
@@ -107,9 +91,3 @@ class Vimeo90kSeptuplet(_Vimeo90k):
     OPTIONAL: ClassVar[dict[str, str]] = {
         f"test_{speed}": f"{speed}_testset.txt" for speed in ("fast", "medium", "slow")
     }
-
-    @staticmethod
-    def write_dummy(manual: Path) -> None:
-        lists = {"sep_trainlist.txt": [NAMES[0]], "sep_testlist.txt": [NAMES[1], NAMES[2]]}
-        by_speed = {"fast_testset.txt": [NAMES[1]], "slow_testset.txt": [NAMES[2]]}
-        Vimeo90kSeptuplet._dummy(manual, lists | by_speed)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from datasets.motion import Measure
+from datasets.patches.motion import Measure
 from vfijax.media import MediaError, histogram_difference
 
 KEPT, CUT, STILL, SURPLUS = FATES = ("kept", "cut", "still", "surplus")
@@ -86,7 +86,7 @@ def select(
     Args:
       frames: uint8 [3, H, W, 3], H and W at least the size of the patches.
       parameters: the recipe.
-      measure: of motion, from `datasets.motion`.
+      measure: of motion, from `datasets.patches.motion`.
       rng: of this triplet alone.
 
     Returns:

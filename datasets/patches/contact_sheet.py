@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from datasets.selection import CUT, KEPT, STILL, crop
+from datasets.patches.selection import CUT, KEPT, STILL, crop
+from datasets.patches.statistics import Example, Statistics
 from datasets.sources import Source
-from datasets.statistics import Example, Statistics
 
 SIDE = 96  # of a patch in the picture
 GAP, CAPTION = 8, 18  # pixels between examples, and above each for its caption

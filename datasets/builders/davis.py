@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import ClassVar
 
-from datasets.builder import Counts, FrameBuilder, Item, directory, layout_error, numbered
-from datasets.dummy import moving_frames, write_frames
+from datasets.builders.base import Counts, FrameBuilder, Item, directory, layout_error, numbered
 from vfijax.media.layouts import find_images
 
 IMAGES = Path("JPEGImages", "480p")
@@ -37,16 +36,6 @@ class _Davis(FrameBuilder):
             for split, names in splits.items()
         }
 
-    @staticmethod
-    def _dummy(manual: Path, lists: dict[str, str]) -> None:
-        root = manual / "DAVIS"
-        for scene, (sequence, frames) in enumerate({"bear": 7, "boat": 6}.items()):
-            names = [f"{i:05d}.jpg" for i in range(frames)]
-            write_frames(moving_frames(frames, 120, 214, scene), root / IMAGES / sequence, names)
-        for name, text in lists.items():
-            (root / "ImageSets" / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / "ImageSets" / name).write_text(text)
-
 
 class Davis2016(_Davis):
     """`davis2016`."""
@@ -68,14 +57,6 @@ class Davis2016(_Davis):
     PUBLISHED: ClassVar[dict[str, Counts]] = {"train": {"sequences": 30}, "val": {"sequences": 20}}
     LISTS = ("2016", "480p")
     SPLITS: ClassVar[dict[str, str]] = {"train": "train", "val": "val"}
-
-    @staticmethod
-    def write_dummy(manual: Path) -> None:
-        line = "/JPEGImages/480p/{0}/{1:05d}.jpg /Annotations/480p/{0}/{1:05d}.png\n"
-        bear, boat = (
-            "".join(line.format(name, i) for i in range(n)) for name, n in {"bear": 7, "boat": 6}.items()
-        )
-        Davis2016._dummy(manual, {"480p/train.txt": bear, "480p/val.txt": boat})
 
 
 class Davis2017(_Davis):
@@ -104,10 +85,6 @@ class Davis2017(_Davis):
     }
     LISTS = ("2017",)
     SPLITS: ClassVar[dict[str, str]] = {"train": "train", "val": "val", "test_dev": "test-dev"}
-
-    @staticmethod
-    def write_dummy(manual: Path) -> None:
-        Davis2017._dummy(manual, {"2017/train.txt": "bear\n", "2017/val.txt": "boat\n"})
 
 
 def _sequences(names: Path) -> list[str]:
