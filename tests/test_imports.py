@@ -16,6 +16,8 @@ RANKS = {
     "vfijax.files": 0,
     "vfijax.media": 0,
     "datasets": 0,
+    "datasets.builders": 0,
+    "datasets.patches": 0,
     "vfijax.ops": 1,
     "vfijax.layers": 1,
     "vfijax.channels": 1,
@@ -51,7 +53,9 @@ SEALED = {
     "vfijax.command": set(),
     "vfijax.files": set(),
     "vfijax.media": HALLWAY,
-    "datasets": {"vfijax.media", *HALLWAY},
+    "datasets": {"datasets.builders", "datasets.patches", "vfijax.media", *HALLWAY},
+    "datasets.builders": {"datasets", "vfijax.media", *HALLWAY},
+    "datasets.patches": {"datasets", "datasets.builders", "vfijax.media", *HALLWAY},
 }
 
 
