@@ -1,5 +1,6 @@
 """What stands around the code: licence, citation, links, and the commands that documents name."""
 
+import importlib
 import re
 import tomllib
 from pathlib import Path
@@ -66,3 +67,20 @@ def test_commands_name_programs_and_targets_that_exist(page):
             assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
     for script in re.findall(r"python (examples/\S+)", shell):
         assert (ROOT / script).exists(), script
+
+
+def exported():
+    """Packages of the API pages and the functions and classes that they list."""
+    for package in ("ops", "models", "losses", "perceptual", "prune", "optim", "scoring", "video", "media"):
+        module = importlib.import_module(f"vfijax.{package}")
+        for name in module.__all__:
+            if callable(getattr(module, name)):
+                yield f"vfijax.{package}", name
+
+
+@pytest.mark.parametrize(("package", "name"), list(exported()))
+def test_every_name_that_a_package_gives_out_is_on_an_api_page(package, name):
+    text = "\n".join(page.read_text() for page in ROOT.glob("docs/api/*.md"))
+    # The generator shows what a package lists, but takes a module for a function of the same name.
+    hidden = (ROOT / package.replace(".", "/") / f"{name}.py").exists()
+    assert f"::: {package}.{name}.{name}\n" in text if hidden else f"::: {package}\n" in text
