@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.builders.built import BUILDERS, open_builder, open_built
-from datasets.licences import INDEX, licensed
+from datasets.index import INDEX, licensed
 from datasets.patches import is_patches, open_patches
 from datasets.scenes import SceneSource
 from datasets.sources import SYNTHETIC, TRIPLET, Items, Part, Source, Tolerant, find_items, needed, open_items

@@ -36,9 +36,6 @@ class Reading:
     processes: int = 1
 
 
-HERE = Reading()
-
-
 def as_batch(triplets: np.ndarray) -> dict[str, np.ndarray]:
     """Triplets [B, 3, H, W, 3] as a dict of [B, H, W, 3] by role."""
     return {role: triplets[:, i] for i, role in enumerate(ROLES)}

@@ -195,7 +195,7 @@ PAIR, CLIP = Pair(), Clip()
 
 def task_of(config: ModelConfig) -> Task:
     """What the networks of a config are trained to do."""
-    if config.scale > 1:
+    if config.kind == "clip":
         return CLIP
     return TimedPair(config.searches) if config.random_times else PAIR
 

@@ -69,22 +69,24 @@ def fail(program: str, message: str, status: int = 1) -> int:
 
 
 def explain(error: BaseException) -> str | None:
-    """An error in words for the user, None where it is a bug of ours.
+    """An error in one line for the user, None where it is a bug of ours.
 
     Libraries wrap what the system told them: a full disk may come as a ValueError of a page, and memory that
     a device does not have as a RuntimeError. Both are looked for in the whole chain.
     """
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
-    link: BaseException | None = error
+    link: BaseException | None = None if isinstance(error, MemoryError) else error  # which tells a way out
     while link is not None:
         text = str(link)
-        if "No space left on device" in text:
+        if "No space left on device" in text or "Disk quota exceeded" in text:
             return "no space is left on the disk; what was complete before is still there"
         if isinstance(link, RuntimeError) and text.startswith("RESOURCE_EXHAUSTED"):
-            return f"out of memory: {text.partition(': ')[2].splitlines()[0]}"
-        link = link.__cause__ or link.__context__
-    return str(error) or type(error).__name__ if isinstance(error, _EXPECTED) else None
+            return f"out of memory: {text.splitlines()[0].removeprefix('RESOURCE_EXHAUSTED: ')}"
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    if not isinstance(error, _EXPECTED):
+        return None
+    return " ".join(str(error).splitlines()) or type(error).__name__
 
 
 @contextmanager

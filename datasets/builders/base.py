@@ -8,7 +8,7 @@ encoding again. They are stored as array_record, which is read at random without
 import os
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from absl import logging
 
+from vfijax.command import Progress
 from vfijax.files import natural_key
 from vfijax.media import MediaError, decode_image, read_ahead
 
@@ -72,7 +73,7 @@ class FrameBuilder(tfds.core.GeneratorBasedBuilder):
     SIZE: ClassVar[tuple[int, int] | None] = None
 
     skip_bad: bool = False
-    progress: Callable[[int, int | None], None] = staticmethod(lambda done, total: None)
+    progress: Progress = staticmethod(lambda done, total: None)
 
     @abstractmethod
     def find(self, manual: Path) -> dict[str, list[Item]]:

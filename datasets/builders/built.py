@@ -1,6 +1,5 @@
 """The data sets that can be built, and their frames once they are."""
 
-import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from datasets.builders.vid4 import Vid4
 from datasets.builders.vimeo90k import Vimeo90kSeptuplet, Vimeo90kTriplet
 from datasets.records import Records
 from datasets.sources import Recent, bad_item, read_clip
+from vfijax.command import nearest
 from vfijax.media import MediaError, decode_image
 
 BUILDERS: dict[str, type[FrameBuilder]] = {
@@ -114,9 +114,9 @@ def open_built(name: str, data_dir: DataDir, split: str, cache_bytes: int = 2**3
 def open_builder(name: str, data_dir: DataDir) -> FrameBuilder:
     """The builder of that name; raises MediaError with the nearest name if there is none."""
     if name not in BUILDERS:
-        near = difflib.get_close_matches(name, BUILDERS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise MediaError(f"unknown data set {name!r}{hint} (data sets: {', '.join(BUILDERS)})")
+        raise MediaError(
+            f"unknown data set {name!r}{nearest(name, BUILDERS)} (data sets: {', '.join(BUILDERS)})"
+        )
     root = None if data_dir is None else os.path.expanduser(os.fspath(data_dir))
     try:
         return BUILDERS[name](data_dir=root, file_format=tfds.core.FileFormat.ARRAY_RECORD)

@@ -6,7 +6,6 @@ it is decoded once and kept (`datasets.builders.built`), so that nothing is gain
 For the same reason clips must be short.
 """
 
-import csv
 import hashlib
 import math
 from pathlib import Path
@@ -16,11 +15,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from datasets.builders.base import Counts, FrameBuilder, Item, directory, layout_error
+from datasets.index import INDEX, read_index
 from vfijax.media import MediaError, VideoReader, find_clips
 
 MOST_BYTES = 2**28  # of a file
 HELD_OUT = 0.05  # of the scenes, for validation
-INDEX = "index.csv"
 
 
 class Clips(FrameBuilder):
@@ -44,7 +43,8 @@ class Clips(FrameBuilder):
         except MediaError as error:
             raise layout_error(self, manual, str(error).removeprefix(f"{root}: ")) from None
         names = {clip.relative_to(root).as_posix(): clip for clip in clips}
-        listed = _scenes(root / INDEX)
+        index = root / INDEX
+        listed = read_index(index, "scene") if index.is_file() else {}
         absent = [name for name in listed if name not in names]
         names |= {name: root / name for name in absent}  # reported as missing
         items = [Item(name, (clip,), listed.get(name, name)) for name, clip in names.items()]
@@ -80,18 +80,6 @@ class Clips(FrameBuilder):
 
     def counts(self, items: Any) -> Counts:
         return {"scenes": len({item.group for item in items}), "clips": len(items)}
-
-
-def _scenes(index: Path) -> dict[str, str]:
-    """Clip -> scene of an index, none without it."""
-    if not index.is_file():
-        return {}
-    with index.open(newline="") as file:
-        reader = csv.DictReader(file)
-        lacking = {"file", "scene"} - set(reader.fieldnames or ())
-        if lacking:
-            raise MediaError(f"{index}: has no column {' and '.join(sorted(lacking))}")
-        return {row["file"]: row["scene"] for row in reader}
 
 
 def _held_out(scenes: set[str]) -> set[str]:

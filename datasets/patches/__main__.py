@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 import tyro
 
 from datasets.builders.base import listing
@@ -21,9 +20,9 @@ from datasets.patches.cache import prepare_patches
 from datasets.patches.motion import UNITS
 from datasets.patches.selection import DEFAULT, PatchParameters
 from datasets.patches.statistics import table
-from datasets.sources import BadItem, ClipSource, Items, Source, TripletSource, files_of, find_items
-from vfijax.command import progress as progress_bar
-from vfijax.media import MediaError, Triplet
+from datasets.sources import BadItem, Items, Part, Source, files_of, find_items, source_of
+from vfijax.command import progress, run_main
+from vfijax.media import MediaError
 
 CACHE_BYTES = 2**30  # of decoded clips; each is needed once, and few of them again for the contact sheet
 
@@ -63,45 +62,29 @@ class Args:
     """Replace what was made with other parameters."""
 
 
-@dataclass(frozen=True)
-class _First:
-    """The first items of a source."""
-
-    source: Source
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self.source[index]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns 0, 1 for errors, 2 for wrong usage, 130 for Ctrl-C."""
+    """Runs the command; returns its exit status, see `vfijax.command.run_main`."""
     program = "python -m datasets.patches"
     args = tyro.cli(Args, prog=program, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+    goes_on = "the same command goes on from here"
+    return run_main("datasets.patches", lambda: _advised(args), interrupted=goes_on)
+
+
+def _advised(args: Args) -> None:
     try:
-        return _run(args)
-    except (ValueError, OSError) as error:
-        if os.environ.get("VFIJAX_DEBUG"):
-            raise
-        advice = " (--skip-bad leaves out what cannot be used)" if isinstance(error, BadItem) else ""
-        print(f"datasets.patches: error: {error}{advice}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("datasets.patches: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+        _run(args)
+    except BadItem as error:
+        raise BadItem(f"{error} (--skip-bad leaves out what cannot be used)") from error
 
 
-def _run(args: Args) -> int:
+def _run(args: Args) -> None:
     for name, least in (("limit", 0), ("workers", 1)):
         if getattr(args, name) < least:
             raise MediaError(f"--{name} is {getattr(args, name)}; give {least} or more")
     motion = "dis" if args.motion == "auto" else args.motion
     source, name = _open(args)
     print(f"{len(source):,} items of {name}; motion is measured by {motion} ({UNITS[motion]})", flush=True)
-    with progress_bar("patches") as show:
+    with progress("patches") as show:
         statistics = prepare_patches(
             source,
             name,
@@ -117,28 +100,17 @@ def _run(args: Args) -> int:
     if statistics.skipped:
         print(f"note: {len(statistics.skipped)} items left out\n{listing(statistics.skipped)}")
     print(f"{statistics.kept:,} patches in {args.out}; contact_sheet.png there shows examples")
-    return 0
 
 
 def _open(args: Args) -> tuple[Source, str]:
     """The source, and what it is known by: data set and split, or directory and a hash of its files."""
     if args.source in BUILDERS:
         built = open_built(args.source, args.data_dir, args.split, CACHE_BYTES)
-        return _limited(built, args.limit), f"{args.source} ({args.split})"
+        first = Part(built, range(len(built))[: args.limit or None])
+        return first, f"{args.source} ({args.split})"
     files = find_items(args.source, args.split, args.skip_bad)
     files = files[: args.limit or None]
-    return _source(files), f"{Path(args.source).resolve()} ({_fingerprint(files)})"
-
-
-def _source(files: Items) -> Source:
-    triplets = [file for file in files if isinstance(file, Triplet)]
-    if triplets:
-        return TripletSource(triplets, least=1)
-    return ClipSource([file for file in files if isinstance(file, Path)], 1, CACHE_BYTES)
-
-
-def _limited(source: Source, limit: int) -> Source:
-    return _First(source, min(limit, len(source))) if limit else source
+    return source_of(files, 1, CACHE_BYTES)[0], f"{Path(args.source).resolve()} ({_fingerprint(files)})"
 
 
 def _fingerprint(files: Items) -> str:

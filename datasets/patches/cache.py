@@ -31,6 +31,7 @@ from datasets.patches.statistics import Statistics, of_triplet
 from datasets.records import Records
 from datasets.sources import Source, bad_item
 from vfijax.command import Progress
+from vfijax.files import write_text
 from vfijax.media import MediaError, decode_image, read_ahead, write_image
 
 FORMAT = 1
@@ -257,7 +258,8 @@ def _begin(work: Path, parameters: Parameters) -> None:
 def _finish(work: Path, out: Path, sheet: np.ndarray, metadata: dict[str, Any]) -> None:
     write_image(work / SHEET, sheet)
     _write_json(work / METADATA, {"format": FORMAT, "hash": hash_of(metadata["parameters"]), **metadata})
-    for note in [*work.glob("patches-*.json"), work / "parameters.json"]:
+    # a run that was killed while it wrote may have left a hidden file
+    for note in [*work.glob("patches-*.json"), *work.glob(".*.partial*"), work / "parameters.json"]:
         note.unlink()
     if out.exists():
         _read_metadata(out / METADATA)  # never remove what is no cache
@@ -284,6 +286,5 @@ def _read_metadata(file: Path) -> dict[str, Any]:
 
 
 def _write_json(file: Path, value: Any) -> None:
-    partial_file = file.with_name(f".{file.name}.partial")
-    partial_file.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(partial_file, file)
+    """As it is read again, infinite numbers too, which a parameter may be."""
+    write_text(file, json.dumps(value, indent=1) + "\n")

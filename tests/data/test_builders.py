@@ -1,17 +1,19 @@
 import csv
 import pickle
+import signal
 import tempfile
 import threading
+from contextlib import contextmanager
 
 import absl.logging
 import numpy as np
 import pytest
 from PIL import Image
 
+from datasets import BUILDERS, open_built
 from datasets import build as command
 from datasets.build import build, main
 from datasets.builders.base import numbered
-from datasets.builders.built import BUILDERS, open_built
 from tests.data.dummy import moving_frames, write_dummy, write_frames
 from vfijax.media import MediaError, VideoReader, read_image
 
@@ -392,14 +394,17 @@ def test_mistakes_are_one_clear_message(here, monkeypatch, capsys, arguments, me
     assert message.replace(r"\.", ".").replace(r"\n", "\n") in error
 
 
-def test_ctrl_c_ends_the_command_with_130(here, monkeypatch, capsys):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_command_and_removes_what_was_begun(here, monkeypatch, capsys, number):
+    @contextmanager
+    def told(task):
+        yield lambda done, total: signal.raise_signal(number)
 
     manual, data = dummy("vid4", here)
-    monkeypatch.setattr(command, "build", interrupted)
-    assert run("vid4", "--manual-dir", manual, "--data-dir", data) == 130
+    monkeypatch.setattr(command, "progress", told)
+    assert run("vid4", "--manual-dir", manual, "--data-dir", data) == 128 + number
     assert "nothing was left" in capsys.readouterr().err
+    assert not list(data.iterdir())
 
 
 def test_the_list_says_of_every_data_set_where_to_get_it(capsys):

@@ -23,7 +23,7 @@ class Args:
     """Which network the weights belong to, such as compressed_adacof or cdfi."""
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE.pth")]
-    """The published file; reading it needs PyTorch (`pip install 'vfijax[convert]'`)."""
+    """The published file; reading it needs PyTorch (`pip install -e '.[convert]'` in a checkout)."""
 
     target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")]
     """The directory to write."""

@@ -122,18 +122,10 @@ def _tell_densities(args: Args, report: DensityReport, console: Console) -> None
 
 
 def _table(args: Args, params: ModelParams, size: tuple[int, int]) -> Widths:
-    return widths(
-        params,
-        args.rule if args.widths is None else args.widths,
-        policy=args.policy,
-        rounding=args.rounding,
-        ratio=args.ratio,
-        multiple=args.multiple,
-        least=args.least,
-        parameters=args.parameters,
-        multiply_adds=None if args.multiply_adds is None else int(args.multiply_adds),
-        size=size,
-    )
+    options = _rule_options(args)
+    if args.multiply_adds is not None:
+        options["multiply_adds"] = int(args.multiply_adds)
+    return widths(params, args.widths or args.rule, size=size, **options)
 
 
 def _check(args: Args) -> tuple[int, int]:
