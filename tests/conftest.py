@@ -23,8 +23,8 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["PYTHONWARNINGS"] = "ignore:Error reading persistent compilation cache entry"
 DAYS = 14  # without being read, after which a program is dropped
 
-import jax
-import pytest
+import jax  # noqa: E402 - it reads the environment
+import pytest  # noqa: E402
 
 
 def pytest_configure(config):
