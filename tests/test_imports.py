@@ -100,6 +100,19 @@ def test_module_imports_from_its_own_rank_or_below(name):
             assert other in SEALED[own], f"{name} may not import {imported}"
 
 
+def test_a_program_of_training_is_nobodys_library():
+    programs = {
+        name
+        for name, path in MODULES.items()
+        if name.startswith("train.") and '__name__ == "__main__"' in path.read_text()
+    }
+    assert {"train.main", "train.compress", "train.ablation", "train.demo", "train.ship"} <= programs
+    for name, path in MODULES.items():
+        for imported in imports(path):
+            module = imported if imported in MODULES else imported.rpartition(".")[0]
+            assert module not in programs, f"{name} imports {imported}"
+
+
 def test_import_of_vfijax_is_light():
     """No video, data or torch import, and not even jax before it is needed."""
     heavy = ["av", "grain", "jax", "orbax", "torch", "tyro"]

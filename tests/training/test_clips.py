@@ -13,11 +13,12 @@ from datasets.opening import Choice, open_sources
 from train import loop
 from train.compress import validation_scores
 from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, TrainError, check
-from train.loop import Data, run
+from train.data import Data
+from train.loop import run
 from train.report import read_metrics
 from train.state import initial_state
 from train.step import Objective, loss
-from train.tasks import PAIR, SPACE_TIME, task_of
+from train.tasks import CLIP, PAIR, task_of
 from vfijax.losses import LossWeights
 from vfijax.media import MediaError, read_image, write_image
 from vfijax.models import narrow
@@ -48,7 +49,7 @@ def batch():
 
 
 def test_the_task_follows_from_the_network():
-    assert task_of(CONFIG.net) is SPACE_TIME and task_of(vfijax.MODELS["cdfi"]) is PAIR
+    assert task_of(CONFIG.net) is CLIP and task_of(vfijax.MODELS["cdfi"]) is PAIR
 
 
 def test_a_run_scores_interpolated_and_original_frames_apart_beside_bicubic_and_blend(finished):
@@ -92,9 +93,9 @@ def test_on_two_devices_in_parts_the_summed_loss_and_its_gradient_are_those_of_t
 def test_the_flipped_prediction_is_that_of_the_clip_backwards(batch):
     params = initial_state(CONFIG).params
     options = {"flip": True, "reference_grads": False, "precision": "float32"}
-    predicted = SPACE_TIME.predict(params, batch, **options)
+    predicted = CLIP.predict(params, batch, **options)
     # This network treats both directions alike but for the 1x1 convolution between neighbours.
-    backwards = SPACE_TIME.predict(params, {name: a[:, ::-1] for name, a in batch.items()}, **options)
+    backwards = CLIP.predict(params, {name: a[:, ::-1] for name, a in batch.items()}, **options)
     frames = backwards.frames.reshape(2, 7, 32, 32, 3)[:, ::-1].reshape(-1, 32, 32, 3)
     np.testing.assert_allclose(predicted.aux["flipped"], frames, atol=1e-5)
 

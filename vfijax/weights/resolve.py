@@ -9,8 +9,8 @@ from vfijax.params import ModelParams
 from vfijax.weights import SHIPPED
 
 _WAY = (
-    "make a checkpoint with `vfijax convert` from published weights or with `python -m train.main`, "
-    "and give its path"
+    "make a checkpoint with `vfijax convert` from published weights, or with `python -m train.main` "
+    "in a checkout, and give its path"
 )
 
 
