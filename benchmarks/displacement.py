@@ -18,7 +18,6 @@ import numpy as np
 import tyro
 
 from datasets.scenes import SceneSource
-from vfijax.cli.model import resolve
 from vfijax.files import write_json
 from vfijax.media import write_image
 from vfijax.metrics import psnr
@@ -26,6 +25,7 @@ from vfijax.params import ModelParams
 from vfijax.scoring import environment
 from vfijax.scoring.pictures import error_picture, sheet
 from vfijax.scoring.protocols import eight_bit, predict
+from vfijax.weights.resolve import resolve
 
 
 @dataclass(frozen=True)

@@ -71,8 +71,8 @@ def fail(program: str, message: str, status: int = 1) -> int:
 def explain(error: BaseException) -> str | None:
     """An error in one line for the user, None where it is a bug of ours.
 
-    Libraries wrap what the system told them: a full disk reaches orbax's callers as a ValueError of a page,
-    and memory that a device does not have as a RuntimeError. Both are looked for in the whole chain.
+    Libraries wrap what the system told them: a full disk may come as a ValueError of a page, and memory that
+    a device does not have as a RuntimeError. Both are looked for in the whole chain.
     """
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"

@@ -1,13 +1,18 @@
+import os
+import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
-from datasets.dummy import moving_frames, write_frames
+from tests.data.dummy import moving_frames, write_frames
+from train import ablation, compress
 from train import main as command
 from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, TrainError, check
-from train.main import choose, main, parse
+from train.flags import choose
+from train.main import main, parse
 from train.presets import NO_NET, PRESETS
 from train.state import initial_params
 from vfijax.channels import Widths
@@ -188,10 +193,13 @@ def test_a_flag_that_does_not_exist_is_exit_code_2_with_the_nearest_one(here, ca
     assert message in capsys.readouterr().err
 
 
-def test_the_traceback_can_be_asked_for(here, monkeypatch):
-    monkeypatch.setenv("VFIJAX_DEBUG", "1")
-    with pytest.raises(ValueError, match="unknown model"):
-        main(["--model", "cdfl"])
+@pytest.mark.parametrize("debug", ["1", "0"])
+def test_the_traceback_can_be_asked_for(here, monkeypatch, capsys, debug):
+    monkeypatch.setenv("VFIJAX_DEBUG", debug)
+    assert main(["--model", "cdfl"]) == 1
+    said = capsys.readouterr().err
+    assert ("Traceback" in said) == (debug == "1")
+    assert said.splitlines()[-1].startswith("train.main: error: unknown model")
 
 
 def test_help_names_models_presets_and_flags(here, capsys):
@@ -219,6 +227,29 @@ def test_a_run_is_made_resumed_and_numbered(here, capsys):
     assert "goes on after step 2" in capsys.readouterr().out
     assert str(parse(["--preset", "tiny"])[1]) == "runs/adacof-2"
     assert str(parse(["--resume"])[1]) == "runs/adacof-1"
+
+
+@pytest.mark.parametrize(
+    ("program", "part", "flags"),
+    [
+        (command, "run", "--preset tiny"),
+        (compress, "compress", "--model tiny"),
+        (ablation, "carry_out", "dsepconv"),
+    ],
+)
+def test_a_signal_reaches_what_is_under_way_and_is_told_by_the_exit_code(
+    here, monkeypatch, program, part, flags
+):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def killed(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        number = (options["stop"] if options else arguments[-1]).signal
+        return SimpleNamespace(state=SimpleNamespace(step=1), stopped_by=number) if part == "run" else number
+
+    monkeypatch.setattr(program, part, killed)
+    assert program.main(flags.split()) == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_interrupted_run_says_how_to_go_on(here, capsys, monkeypatch):

@@ -12,8 +12,8 @@ import pytest
 import vfijax
 from vfijax.checkpoint import save
 from vfijax.cli import COMMANDS, main
-from vfijax.cli.model import try_it
 from vfijax.models import MODELS
+from vfijax.weights.resolve import try_it
 
 
 @pytest.fixture

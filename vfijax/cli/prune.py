@@ -12,12 +12,12 @@ from rich.table import Table
 
 from vfijax.channels import ChannelGraph, Widths
 from vfijax.checkpoint import load, save
-from vfijax.cli.model import try_it
 from vfijax.media import write_image
 from vfijax.media.images import IMAGE_SUFFIXES
 from vfijax.params import ModelParams
 from vfijax.prune import DensityReport, density, shrink, summary, widths
 from vfijax.prune.shrink import graph_of
+from vfijax.weights.resolve import try_it
 
 
 @dataclass(frozen=True)
