@@ -37,6 +37,12 @@ def natural_key(path: Path) -> tuple[list[str | int], ...]:
     return tuple([int(p) if i % 2 else p for i, p in enumerate(re.split(r"(\d+)", part))] for part in parts)
 
 
+def unwritable(path: Path, error: OSError) -> OSError:
+    """The error of the system in terms of the file that was to be written."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return OSError(error.errno, f"cannot write {path}: {reason}")
+
+
 def partial_name(path: Path) -> Path:
     """A hidden, unused name in the folder of `path`, with its suffix: what is written before the rename.
 
@@ -56,8 +62,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise OSError(error.errno, f"cannot write {path}: {reason}") from error
+        raise unwritable(path, error) from error
 
 
 @contextmanager
