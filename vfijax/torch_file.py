@@ -21,8 +21,8 @@ def read(path: str | os.PathLike[str], who: str) -> Mapping[str, Any]:
         import torch
     except ImportError:
         raise ValueError(
-            f"{who}: reading .pth files needs PyTorch; install it with `pip install -e '.[convert]'` in a checkout "
-            "of vfijax, or give the weights as NumPy arrays under the same names"
+            f"{who}: reading .pth files needs PyTorch; install it with `pip install -e '.[convert]'` in a "
+            "checkout of vfijax, or give the weights as NumPy arrays under the same names"
         ) from None
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
