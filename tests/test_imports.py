@@ -97,7 +97,7 @@ def test_module_imports_from_its_own_rank_or_below(name):
 
 def test_import_of_vfijax_is_light():
     """No video, data or torch import, and not even jax before it is needed."""
-    heavy = ["av", "grain", "jax", "orbax", "torch", "tyro"]
+    heavy = ["av", "grain", "jax", "matplotlib", "orbax", "torch", "tyro"]
     code = f"import sys, vfijax; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
