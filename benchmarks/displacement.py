@@ -21,10 +21,10 @@ from datasets.scenes import SceneSource
 from vfijax.cli.model import resolve
 from vfijax.files import write_json
 from vfijax.media import write_image
+from vfijax.media.sheet import ERROR_GAIN, error_picture, sheet
 from vfijax.metrics import psnr
 from vfijax.params import ModelParams
 from vfijax.scoring import environment
-from vfijax.scoring.pictures import error_picture, sheet
 from vfijax.scoring.protocols import eight_bit, predict
 
 
@@ -109,7 +109,9 @@ def picture(models: Mapping[str, ModelParams], frames: Triplet) -> np.ndarray:
     for name, params in models.items():
         made = eight_bit(predict(params, first, last))
         caption = f"{Path(name).name}, {_psnr(made, middle):.2f} dB"
-        rows.append([(caption, made), ("its error x4", error_picture(made, middle)), ("truth", middle)])
+        rows.append(
+            [(caption, made), (f"its error x{ERROR_GAIN}", error_picture(made, middle)), ("truth", middle)]
+        )
     return sheet(rows)
 
 

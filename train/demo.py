@@ -23,11 +23,11 @@ from train.presets import PRESETS
 from vfijax.checkpoint import load
 from vfijax.files import write_json
 from vfijax.media import Frame, VideoInfo, VideoReader, VideoWriter, write_image
+from vfijax.media.sheet import ERROR_GAIN, error_picture, sheet
 from vfijax.metrics import psnr
 from vfijax.models import create
 from vfijax.params import ModelParams
 from vfijax.scoring import environment
-from vfijax.scoring.pictures import error_picture, sheet
 from vfijax.video import interpolate_video
 
 FRAMES = 77  # drawn, 3.2 seconds; every second one is left out of the video
@@ -124,8 +124,8 @@ def _panels(
         ("blend", made["blend"][i]),
         (name, made[name][i]),
         ("truth", truth[i]),
-        ("error of the blend x4", error_picture(made["blend"][i], truth[i])),
-        (f"error of {name} x4", error_picture(made[name][i], truth[i])),
+        (f"error of the blend x{ERROR_GAIN}", error_picture(made["blend"][i], truth[i])),
+        (f"error of {name} x{ERROR_GAIN}", error_picture(made[name][i], truth[i])),
     ]
 
 

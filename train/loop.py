@@ -15,7 +15,7 @@ import numpy as np
 from datasets import AUGMENTATIONS, BadItem, Choice, Reading, open_sources, spread
 from train import rundir
 from train.config import TrainConfig, TrainError, check, complete, to_json
-from train.pictures import batch_panels, sheet
+from train.pictures import batch_panels, batch_sheet
 from train.report import NotFinite, Report, Row, Silent, of_blend
 from train.sharding import Layout, check_same, from_first, greatest, here, is_first, lost_processes, together
 from train.state import Checkpoints, TrainState, begin, initial_params
@@ -234,7 +234,7 @@ def keep_batch(out: Path, step: int, batch: Batch) -> Path:
     partial = out / f".batch_of_step_{step}.partial.npz"
     np.savez(partial, **batch)
     partial.rename(path.with_suffix(".npz"))
-    write_image(path.with_suffix(".png"), sheet(batch_panels(batch)))
+    write_image(path.with_suffix(".png"), batch_sheet(batch_panels(batch)))
     return path
 
 

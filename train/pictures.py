@@ -5,14 +5,12 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from datasets.transforms import reduced
+from vfijax.media.sheet import ERROR_GAIN, error_picture, sheet
 from vfijax.models import create
 from vfijax.scoring import two_stage
-
-LABEL_HEIGHT = 16  # pixels
-ERROR_GAIN = 5
 
 
 def to_bytes(image: np.ndarray) -> np.ndarray:
@@ -45,9 +43,7 @@ def panels(triplets: np.ndarray, seen: dict[str, Any]) -> dict[str, np.ndarray]:
         "truth": triplets[:, 1],
         "prediction": prediction,
     }
-    shown[f"error x{ERROR_GAIN}"] = to_bytes(
-        ERROR_GAIN / 255 * np.abs(prediction - triplets[:, 1].astype(float))
-    )
+    shown[f"error x{ERROR_GAIN}"] = error_picture(prediction, triplets[:, 1])
     shown |= {name: to_bytes(mask) for name, mask in seen["masks"].items()}
     if seen["displacements"]:
         lengths = np.hypot(*np.moveaxis(np.stack(seen["displacements"]), 2, 0))
@@ -68,7 +64,6 @@ def clip_panels(clips: np.ndarray, seen: dict[str, Any]) -> dict[str, np.ndarray
     given, prediction = between - 1, seen["prediction"]
     small = np.stack([reduced(clip[::2]) for clip in clips])
     bicubic = np.stack([two_stage(create("blend", 0), "bicubic", clip) for clip in small])
-    error = np.abs(prediction[:, between] - clips[:, between].astype(float))
     return {
         "input": enlarged(small[:, given // 2], clips.shape[3]),
         "bicubic": bicubic[:, given],
@@ -77,7 +72,7 @@ def clip_panels(clips: np.ndarray, seen: dict[str, Any]) -> dict[str, np.ndarray
         "between: bicubic, blend": bicubic[:, between],
         "prediction, between": prediction[:, between],
         "truth, between": clips[:, between],
-        f"error x{ERROR_GAIN}": to_bytes(ERROR_GAIN / 255 * error),
+        f"error x{ERROR_GAIN}": error_picture(prediction[:, between], clips[:, between]),
     }
 
 
@@ -104,12 +99,6 @@ def _numbered(role: str) -> Iterator[str]:
     return (f"{role} {number}" for number in count(1))
 
 
-def sheet(shown: dict[str, np.ndarray]) -> np.ndarray:
-    """Panels side by side under their labels, one row per sequence: uint8 [H, W, 3]."""
-    rows, height, width = next(iter(shown.values())).shape[:3]
-    page = Image.new("RGB", (len(shown) * width, LABEL_HEIGHT + rows * height), "white")
-    draw = ImageDraw.Draw(page)
-    for column, (label, pictures) in enumerate(shown.items()):
-        draw.text((column * width + 3, 2), label, "black", ImageFont.load_default(11))
-        page.paste(Image.fromarray(np.concatenate(list(pictures))), (column * width, LABEL_HEIGHT))
-    return np.asarray(page)
+def batch_sheet(shown: dict[str, np.ndarray]) -> np.ndarray:
+    """Panels [B, H, W, 3] side by side under their labels, one row per sequence: uint8 [H, W, 3]."""
+    return sheet([list(zip(shown, row, strict=True)) for row in zip(*shown.values(), strict=True)])

@@ -13,8 +13,9 @@ from skimage.metrics import structural_similarity
 import vfijax
 from vfijax.files import write_json
 from vfijax.media import MediaError, read_ahead, read_image, write_image
+from vfijax.media.sheet import error_picture
 from vfijax.models import ModelConfig
-from vfijax.scoring import Report, Row, error_picture, find_set, score_triplets, write_worst
+from vfijax.scoring import Report, Row, find_set, score_triplets, write_worst
 from vfijax.scoring.protocols import PROTOCOLS, eight_bit, predict
 
 PHOTOGRAPHS = (data.astronaut, data.coffee, data.chelsea)

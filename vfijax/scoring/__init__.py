@@ -3,7 +3,6 @@
 `score_triplets(params, find_set(directory)).means` is what papers report.
 """
 
-from vfijax.scoring.pictures import error_picture, sheet
 from vfijax.scoring.protocols import MEASURES, PROTOCOLS, Protocol, measure, predict
 from vfijax.scoring.report import Report, Row, environment
 from vfijax.scoring.spacetime import (
@@ -33,7 +32,6 @@ __all__ = [
     "Report",
     "Row",
     "environment",
-    "error_picture",
     "find_clip_set",
     "find_groups",
     "find_set",
@@ -44,7 +42,6 @@ __all__ = [
     "score_frame",
     "score_triplets",
     "score_video",
-    "sheet",
     "two_stage",
     "write_worst",
 ]
