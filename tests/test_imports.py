@@ -21,7 +21,7 @@ RANKS = {
     "vfijax.channels": 1,
     "vfijax.params": 1,
     "vfijax.optim": 1,
-    "vfijax.torch_file": 1,
+    "vfijax.torch_weights": 1,
     "vfijax.windows": 1,
     "vfijax.models": 2,
     "vfijax.losses": 2,
