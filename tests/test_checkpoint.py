@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import resource
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -122,6 +124,28 @@ def test_a_failed_save_leaves_the_older_model_and_nothing_else(tmp_path, model):
         vfijax.save(tmp_path / "model", create("blend", 0), note=object())  # no JSON
     assert_equal(vfijax.load(tmp_path / "model"), model)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@contextmanager
+def files_of_at_most(size):
+    """The system refuses to write more to a file, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_the_system_refuses_to_write_is_one_error_of_it_and_leaves_nothing(tmp_path, caplog, capfd):
+    large = create(narrow("adacof", width=32), 0)
+    with (
+        files_of_at_most(5_000),
+        pytest.raises(OSError, match="/m: File too large"),
+    ):
+        vfijax.save(tmp_path / "m", large)
+    assert list(tmp_path.iterdir()) == []
+    assert "Traceback" not in caplog.text + capfd.readouterr().err
 
 
 def killed_at_rename(number, monkeypatch):

@@ -12,8 +12,6 @@ import vfijax
 import vfijax.models
 import vfijax.ops
 
-LAZY_MODULES = ("checkpoint", "convert", "losses", "metrics", "models", "ops", "optim", "perceptual", "prune")
-
 
 def modules():
     for package in ("vfijax", "pallas_kernels"):
@@ -38,7 +36,7 @@ def public(module):
                 yield name, value
 
 
-@pytest.mark.parametrize("name", [*vfijax.__all__, *LAZY_MODULES])
+@pytest.mark.parametrize("name", [*vfijax.__all__, *vfijax._MODULES])
 def test_every_public_name_resolves_and_is_listed(name):
     assert getattr(vfijax, name) is not None
     assert name in dir(vfijax)

@@ -1,10 +1,28 @@
 """Video frame interpolation in JAX."""
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
 __all__ = ["MODELS", "ModelParams", "create", "interpolate", "interpolate_n", "load", "save", "zoom"]
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:  # the same names as in the tables below, for type checkers and editors
+    from vfijax import checkpoint as checkpoint
+    from vfijax import convert as convert
+    from vfijax import losses as losses
+    from vfijax import metrics as metrics
+    from vfijax import models as models
+    from vfijax import ops as ops
+    from vfijax import optim as optim
+    from vfijax import perceptual as perceptual
+    from vfijax import prune as prune
+    from vfijax import scoring as scoring
+    from vfijax import video as video
+    from vfijax.checkpoint import load, save
+    from vfijax.models import MODELS, create
+    from vfijax.pairs import interpolate, interpolate_n
+    from vfijax.params import ModelParams
+    from vfijax.spacetime import zoom
 
 _NAMES = {
     "MODELS": "vfijax.models",
@@ -16,16 +34,20 @@ _NAMES = {
     "save": "vfijax.checkpoint",
     "zoom": "vfijax.spacetime",
 }
-_MODULES = ("checkpoint", "convert", "losses", "metrics", "models", "ops", "optim", "perceptual", "prune")
+_MODULES = (
+    *("checkpoint", "convert", "losses", "metrics", "models", "ops", "optim", "perceptual", "prune"),
+    *("scoring", "video"),
+)
 
+if not TYPE_CHECKING:  # a type checker would take any name for one that it gives out
 
-def __getattr__(name: str) -> Any:
-    """Imports on first use, so that `import vfijax` is quick and free of optional packages."""
-    if name in _NAMES:
-        return getattr(importlib.import_module(_NAMES[name]), name)
-    if name in _MODULES:
-        return importlib.import_module(f"vfijax.{name}")
-    raise AttributeError(f"module 'vfijax' has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """Imports on first use, so that `import vfijax` is quick and free of optional packages."""
+        if name in _NAMES:
+            return getattr(importlib.import_module(_NAMES[name]), name)
+        if name in _MODULES:
+            return importlib.import_module(f"vfijax.{name}")
+        raise AttributeError(f"module 'vfijax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

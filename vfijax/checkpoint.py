@@ -2,17 +2,22 @@
 
 import dataclasses
 import json
+import logging
 import os
 import re
 import shutil
 import tempfile
+import threading
 import zlib
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
 
 from vfijax.channels import Widths
+from vfijax.files import unwritable
 from vfijax.models import ARCHITECTURES, DEFAULT, ModelConfig, create, shapes
 from vfijax.params import ModelParams
 
@@ -56,6 +61,10 @@ def save(path: str | os.PathLike[str], params: ModelParams, **notes: Any) -> Non
       path: the directory to write.
       params: the model.
       **notes: values for `config.json` that say where the model comes from.
+
+    Raises:
+      CheckpointError: something else is at `path`.
+      OSError: it cannot be written.
     """
     path = Path(path).absolute()
     if path.exists() and not (path / _CONFIG).exists():
@@ -78,8 +87,18 @@ def save(path: str | os.PathLike[str], params: ModelParams, **notes: Any) -> Non
             older.rename(scratch)  # removed below
         else:
             scratch.rename(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        _remove(scratch)
+
+
+def _remove(scratch: Path) -> None:
+    """Removes what is unfinished, when orbax' threads, which go on after an error, no longer write there."""
+    for thread in threading.enumerate():
+        if type(thread).__module__.startswith("orbax"):
+            threading.Thread.join(thread, timeout=10)  # their own would raise the error again
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def moved_aside(path: str | os.PathLike[str]) -> Path | None:
@@ -113,14 +132,24 @@ def _left_behind(path: Path, suffix: str) -> list[Path]:
 def write_tree(path: Path, tree: Any) -> None:
     """Writes arrays to a new directory, which has its name only when complete.
 
-    Of several processes the one that calls this writes alone; orbax's newer interface would wait for
-    the others, and its older one, which the newer reads, can be told not to.
+    Raises:
+      OSError: the system cannot write it.
     """
-    if jax.process_count() == 1:
-        from orbax.checkpoint import v1 as ocp
+    try:
+        _write_alone(path, tree)
+    except ValueError as error:  # of tensorstore, with the system's number in its text
+        if number := re.search(r"os_error_code='(\d+)'", str(error)):
+            raise unwritable(path, OSError(int(number[1]), "")) from error
+        raise
+    (path / _SUMS).write_text(json.dumps(_checksums(path), indent=1) + "\n")
 
+
+def _write_alone(path: Path, tree: Any) -> None:
+    """Of several processes the one that calls this writes alone; orbax's newer interface would wait for
+    the others, and its older one, which the newer reads, can be told not to."""
+    ocp = _orbax()
+    if jax.process_count() == 1:
         ocp.save(path, tree)
-        _write_checksums(path)
         return
     import orbax.checkpoint as classic
 
@@ -131,7 +160,16 @@ def write_tree(path: Path, tree: Any) -> None:
     handler = classic.PyTreeCheckpointHandler(multiprocessing_options=options)
     with classic.Checkpointer(handler, multiprocessing_options=options) as writer:
         writer.save(path, jax.device_get(tree))
-    _write_checksums(path)
+
+
+@cache
+def _orbax() -> ModuleType:
+    """The library, imported when it is needed; its threads log what they raise, with pages of traceback, and
+    whoever called them gets the same error."""
+    from orbax.checkpoint import v1 as ocp
+
+    logging.getLogger("absl").addFilter(lambda record: "_SignalingThread" not in str(record.msg))
+    return ocp
 
 
 def read_tree(path: Path, like: Any) -> Any:
@@ -144,8 +182,7 @@ def read_tree(path: Path, like: Any) -> Any:
     Raises:
       CheckpointError: it is missing, incomplete, damaged or of other shapes; the message is the reason.
     """
-    from orbax.checkpoint import v1 as ocp
-
+    ocp = _orbax()
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     like = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=device), like)
     _check_files(path)
@@ -167,10 +204,6 @@ def read_tree(path: Path, like: Any) -> Any:
 def _checksums(path: Path) -> dict[str, int]:
     files = sorted(file for file in path.rglob("*") if file.is_file() and file.name != _SUMS)
     return {str(file.relative_to(path)): zlib.crc32(file.read_bytes()) for file in files}
-
-
-def _write_checksums(path: Path) -> None:
-    (path / _SUMS).write_text(json.dumps(_checksums(path), indent=1) + "\n")
 
 
 def _check_files(path: Path) -> None:

@@ -71,25 +71,20 @@ def fail(program: str, message: str, status: int = 1) -> int:
 def explain(error: BaseException) -> str | None:
     """An error in words for the user, None where it is a bug of ours.
 
-    Libraries wrap what the system told them: a full disk reaches orbax's callers as a ValueError of a page,
-    and memory that a device does not have as a RuntimeError. Both are looked for in the whole chain.
+    Libraries wrap what the system told them: a full disk may come as a ValueError of a page, and memory that
+    a device does not have as a RuntimeError. Both are looked for in the whole chain.
     """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     link: BaseException | None = error
     while link is not None:
         text = str(link)
-        if isinstance(link, ValueError | RuntimeError):
-            if "No space left on device" in text or "Disk quota exceeded" in text:
-                return "no space is left on the disk; what was complete before is still there"
-            if text.startswith("RESOURCE_EXHAUSTED"):
-                return f"out of memory: {text.partition(': ')[2].splitlines()[0]}"
+        if "No space left on device" in text:
+            return "no space is left on the disk; what was complete before is still there"
+        if isinstance(link, RuntimeError) and text.startswith("RESOURCE_EXHAUSTED"):
+            return f"out of memory: {text.partition(': ')[2].splitlines()[0]}"
         link = link.__cause__ or link.__context__
-    if not isinstance(error, _EXPECTED):
-        return None
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
+    return str(error) or type(error).__name__ if isinstance(error, _EXPECTED) else None
 
 
 @contextmanager
