@@ -88,7 +88,7 @@ class Task:
 
 def task_of(config: ModelConfig) -> Task:
     """What the networks of a config are trained to do."""
-    if config.scale > 1:
+    if config.kind == "clip":
         return SPACE_TIME
     return timed(config.searches) if config.random_times else PAIR
 

@@ -32,7 +32,7 @@ _NAMES = {
     "interpolate_n": "vfijax.pairs",
     "load": "vfijax.checkpoint",
     "save": "vfijax.checkpoint",
-    "zoom": "vfijax.spacetime",
+    "zoom": "vfijax.clips",
 }
 _MODULES = (
     *("checkpoint", "convert", "losses", "metrics", "models", "ops", "optim", "perceptual", "prune"),

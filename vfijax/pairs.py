@@ -99,15 +99,6 @@ def find_motion(params: ModelParams, f0: Any, f1: Any) -> Any:
     return params.config.motion(params.tree, *pair)
 
 
-def _check_recursion(params: ModelParams) -> None:
-    """Raises ValueError for a model that enlarges: its frames cannot be its inputs again."""
-    if params.config.scale != 1:
-        raise ValueError(
-            f"interpolate: {params.config.name} enlarges its frames by {params.config.scale} and makes the "
-            "middle one only; use vfijax.zoom for clips, or t=0.5"
-        )
-
-
 def interpolate(
     params: ModelParams,
     f0: jax.Array | np.ndarray,
@@ -148,7 +139,7 @@ def interpolate(
         return _frame(params, f0, f1, implementation, jnp.float32(t), motion)
     if t == 0.5:
         return _frame(params, f0, f1, implementation)
-    _check_recursion(params)
+    params.config.check_kind("pair", f"interpolate, at t={t}")  # frames that are made are inputs again
     time = Fraction(round(t * 2**MAX_DEPTH), 2**MAX_DEPTH)
     low, high, left, right = Fraction(0), Fraction(1), jnp.asarray(f0), jnp.asarray(f1)
     while low < time < high:
@@ -200,7 +191,7 @@ def interpolate_n(
         times = (jnp.float32(i / (n + 1)) for i in range(1, n + 1))
         return (_frame(params, f0, f1, implementation, t, motion) for t in times)
     if n > 1:
-        _check_recursion(params)
+        params.config.check_kind("pair", f"interpolate_n, {n} frames")
     ends = (jnp.asarray(f0), jnp.asarray(f1), Fraction(0), Fraction(1))
     return _between(params, *ends, dyadic_times(n), implementation)
 

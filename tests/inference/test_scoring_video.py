@@ -186,7 +186,7 @@ def test_a_long_video_is_decoded_only_a_few_frames_ahead(tmp_path, blend, monkey
                 given.append(i)
                 yield Frame(np.full((16, 16, 3), i, np.uint8), i / RATE)
 
-    monkeypatch.setattr(video, "_open", lambda path: Reader())
+    monkeypatch.setattr(video, "open_source", lambda path: Reader())
     report = score_video(blend, tmp_path, progress=lambda done, _: ahead.append(len(given) - 2 * done))
     assert len(report.rows) == 100
     assert max(ahead) <= 8

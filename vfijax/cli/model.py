@@ -16,7 +16,7 @@ _WAY = (
 
 def try_it(config: ModelConfig, path: Path) -> str:
     """The command that uses a checkpoint which was just written."""
-    command = "interpolate" if config.scale == 1 else "zoom"
+    command = {"pair": "interpolate", "clip": "zoom"}[config.kind]
     return f"  vfijax {command} IN.mp4 OUT.mp4 --model {path}"
 
 

@@ -1,4 +1,4 @@
-"""Folders of images in the role of a video."""
+"""Folders of images in the role of a video, and `open_source` for either."""
 
 import os
 import shutil
@@ -12,6 +12,9 @@ from vfijax.media.errors import MediaError
 from vfijax.media.images import read_image, write_image
 from vfijax.media.layouts import find_images
 from vfijax.media.video import Frame, VideoInfo, upright
+from vfijax.media.video_reader import VideoReader
+
+DEFAULT_FPS = Fraction(24)  # of a folder of images, which cannot say it
 
 
 class ImageFolderReader:
@@ -90,3 +93,26 @@ class ImageFolderWriter:
         except OSError as error:
             raise unwritable(self.target, error) from error
         self._count += 1
+
+
+def open_source(path: str | os.PathLike[str], fps: Fraction | None = None) -> VideoReader | ImageFolderReader:
+    """A reader of a video, or of the images of a folder.
+
+    Args:
+      path: the file or folder.
+      fps: frames per second of a folder; 24 if None.
+
+    Raises:
+      MediaError: it cannot be read.
+      ValueError: an `fps` that is not positive, or one of a video, which has its own.
+    """
+    path = Path(path)
+    if fps is not None and fps <= 0:
+        raise ValueError(f"fps is {fps}; give a positive number of frames per second")
+    if path.is_dir():
+        return ImageFolderReader(path, DEFAULT_FPS if fps is None else fps)
+    if fps is not None:
+        raise ValueError(
+            f"fps is for folders of images; {path} has its own frame rate (see slowmo to stretch it)"
+        )
+    return VideoReader(path)

@@ -3,9 +3,7 @@
 `score_triplets(params, find_set(directory)).means` is what papers report.
 """
 
-from vfijax.scoring.protocols import MEASURES, PROTOCOLS, Protocol, measure, predict
-from vfijax.scoring.report import Report, Row, environment
-from vfijax.scoring.spacetime import (
+from vfijax.scoring.clips import (
     CLIP_MEASURES,
     CLIP_SET_FRAMES,
     KINDS,
@@ -16,6 +14,8 @@ from vfijax.scoring.spacetime import (
     score_frame,
     two_stage,
 )
+from vfijax.scoring.protocols import MEASURES, PROTOCOLS, Protocol, measure, predict
+from vfijax.scoring.report import Report, Row, environment
 from vfijax.scoring.triplets import SET_SIZES, find_groups, find_set, sample, score_triplets, write_worst
 from vfijax.scoring.video import score_video
 

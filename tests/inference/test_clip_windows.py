@@ -4,7 +4,7 @@ from itertools import count, islice
 
 import pytest
 
-from vfijax.video.windows import check_window, complete, published_windows, windows
+from vfijax.clip_windows import check_window, complete, published_windows, windows
 
 SHAPES = [(3, 2), (4, 2), (4, 3), (5, 2), (6, 3), (8, 2)]  # window, overlap
 

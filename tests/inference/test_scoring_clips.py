@@ -194,7 +194,7 @@ def test_a_network_that_enlarges_clips_is_refused_where_pairs_are_scored(directo
     vfijax.save(tmp_path / "net", create(narrow("zooming_slowmo", 2, groups=2, blocks=1, ablation="a"), 0))
     write(tmp_path / "pair", moving(3))
     assert evaluate("--model", tmp_path / "net", "--data", f"mine={tmp_path / 'pair'}") == 1
-    assert "score it with --zoom NAME=DIR" in capsys.readouterr().err
+    assert "`vfijax evaluate` with --zoom" in capsys.readouterr().err
 
 
 def test_clips_whose_frames_differ_in_size_are_named(directory):

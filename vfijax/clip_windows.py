@@ -5,11 +5,37 @@ inputs i and i + 1. Near the ends of a window a network sees one side only. Wind
 every output is taken from the window in which it is farther from an end.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
+
+WINDOW, OVERLAP = 4, 2  # items; the published network was trained on windows of four
 
 Item = TypeVar("Item")
+# From items to windows of them, each with a range: which of its outputs are used.
+Plan = Callable[[Iterable[Item]], Iterator[tuple[list[Item], range]]]
+
+
+def plan(window: int, overlap: int | None = None, published: bool = False) -> Plan[Any]:
+    """How a sequence is divided: `windows`, or `published_windows` if asked for.
+
+    Args:
+      window: items of a window, 3 or more, published 2 or more.
+      overlap: items that consecutive windows share, from 2 (if None) to one less than the window; published
+        windows share one.
+
+    Raises:
+      ValueError: windows that cannot follow one another without a joint.
+    """
+    if not published:
+        check_window(window, overlap := OVERLAP if overlap is None else overlap)
+        return partial(windows, window=window, overlap=overlap)
+    if overlap is not None:
+        raise ValueError(f"overlap is {overlap}, but published windows share one frame; leave it out")
+    if window < 2:
+        raise ValueError(f"window is {window}; give 2 frames or more")
+    return partial(published_windows, window=window)
 
 
 def check_window(window: int, overlap: int) -> None:

@@ -1,4 +1,4 @@
-"""Clips in space and time: `zoom`, four times the size and twice the frame rate."""
+"""Clips, of frames in time: `zoom`, four times the size and twice the frame rate."""
 
 from functools import partial
 from typing import Any
@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfijax.models.zooming import ZoomingConfig, forward_clip
+from vfijax.clip_windows import plan
+from vfijax.models.zooming import forward_clip
 from vfijax.ops.dispatch import check_implementation
 from vfijax.pairs import to_float, to_uint8
 from vfijax.params import ModelParams
@@ -42,16 +43,31 @@ def _zoom(params: ModelParams, frames: jax.Array, implementation: str) -> jax.Ar
     return to_uint8(large) if frames.dtype == jnp.uint8 else large
 
 
-def zoom(params: ModelParams, frames: jax.Array | np.ndarray, *, implementation: str = "auto") -> jax.Array:
+def zoom(
+    params: ModelParams,
+    frames: jax.Array | np.ndarray,
+    *,
+    window: int | None = None,
+    overlap: int | None = None,
+    published: bool = False,
+    implementation: str = "auto",
+) -> jax.Array:
     """A clip with four times the height and width and the frames between. Jitted; may be used inside jit.
 
-    The whole clip is held and is one recurrent sequence, so that every frame may depend on every other.
-    Long clips and large frames go through in windows and tiles: `vfijax.video.zoom_video`.
+    Without `window` the whole clip is one recurrent sequence, so that every frame may depend on every other,
+    and memory grows with its length. With it the network sees overlapping windows, one after the other, and
+    a clip may be as long as its result fits; see `vfijax.clip_windows`. Videos that do not fit, and large
+    frames, which need tiles: `vfijax.video.zoom_video`.
 
     Args:
       params: a Zooming Slow-Mo model, from `create`, `load` or `convert.from_torch`.
       frames: [N, H, W, 3] or [B, N, H, W, 3], RGB, N at least 2, uint8 in [0, 255] or float in [0, 1];
         each side at least 2 pixels. Zeros fill up to multiples of 4, as in the published code.
+      window: frames that the network sees at once, 3 or more; the published one was trained on 4.
+      overlap: frames that consecutive windows share, from 2 (if None) to one less than the window; every
+        output is taken from the window in which it is farther from an end.
+      published: takes the windows of the published evaluation: consecutive ones share one frame, and up to
+        window - 2 frames at the end are dropped.
       implementation: of the sampling op: "auto", "reference" or "xla".
 
     Returns:
@@ -60,13 +76,21 @@ def zoom(params: ModelParams, frames: jax.Array | np.ndarray, *, implementation:
 
     Raises:
       TypeError, ValueError: frames of wrong rank, size or dtype, fewer than two, NaN (outside of jit,
-        where values are known), a model of another kind, or an unknown implementation.
+        where values are known), a model of another kind, windows that cannot follow one another, published
+        ones longer than the clip, or an unknown implementation.
     """
-    if not isinstance(params.config, ZoomingConfig):
-        raise ValueError(
-            f"zoom: {params.config.name} makes frames of the same size from two; give a zooming_slowmo "
-            "model, or use vfijax.interpolate"
-        )
+    params.config.check_kind("clip", "zoom")
     check_clip(frames)
     check_implementation(implementation)
-    return _zoom(params, frames, implementation)
+    if window is None:
+        if overlap is not None or published:
+            raise ValueError("zoom: overlap and published say how windows follow each other; give window too")
+        return _zoom(params, frames, implementation)
+    count = frames.shape[-4]
+    if published and count < window:
+        raise ValueError(f"zoom: frames has {count} in time; a published window takes {window}")
+    parts = []
+    for held, used in plan(window, overlap, published)(range(count)):
+        large = _zoom(params, frames[..., held[0] : held[-1] + 1, :, :, :], implementation)
+        parts.append(large[..., used.start : used.stop, :, :, :])
+    return jnp.concatenate(parts, axis=-4)

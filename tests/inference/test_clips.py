@@ -77,6 +77,71 @@ def test_it_may_be_used_inside_jit_and_grad():
     assert bool(jnp.any(jax.grad(energy)(frames)))
 
 
+# Windows
+
+
+@cache
+def remembering():
+    """A network whose frames depend on all others of the window."""
+    return create(narrow("zooming_slowmo", 2, groups=2, blocks=1, ablation="c"), 0)
+
+
+def test_a_long_clip_passes_through_windows_joined_in_the_middle_of_what_they_share():
+    frames = clip(6, 4, 8)
+    first, second = (vfijax.zoom(remembering(), frames[start : start + 4]) for start in (0, 2))
+    found = vfijax.zoom(remembering(), frames, window=4)
+    assert np.array_equal(found, np.concatenate([first[:5], second[1:]]))
+    assert not np.array_equal(first[4:], second[:3])
+
+
+def test_published_windows_share_a_frame_and_drop_the_rest():
+    frames = clip(8, 4, 8)
+    first, second = (vfijax.zoom(remembering(), frames[start : start + 4]) for start in (0, 3))
+    found = vfijax.zoom(remembering(), frames, window=4, published=True)
+    assert np.array_equal(found, np.concatenate([first, second[1:]]))
+
+
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
+def test_batches_of_clips_pass_through_windows_too(array):
+    clips = array(clip(2, 7, 4, 8, dtype=np.uint8))
+    found = vfijax.zoom(network(), clips, window=3)
+    assert found.shape == (2, 13, 16, 32, 3) and found.dtype == jnp.uint8
+    # without a memory a frame does not depend on the windows, but for rounding
+    assert np.abs(np.asarray(found, int) - np.asarray(vfijax.zoom(network(), clips), int)).max() <= 1
+
+
+def test_windows_may_be_used_inside_jit_and_are_the_whole_where_they_hold_it():
+    frames = clip(3, 4, 8)
+    close(
+        jax.jit(lambda f: vfijax.zoom(network(), f, window=4))(frames),
+        vfijax.zoom(network(), frames),
+        terms=100,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"overlap": 2}, "zoom: overlap and published say how windows follow each other; give window too"),
+        ({"published": True}, "zoom: overlap and published"),
+        ({"window": 2}, "window is 2; give 3 frames or more"),
+        ({"window": 4, "overlap": 4}, "overlap is 4; give 2 frames"),
+        (
+            {"window": 4, "overlap": 2, "published": True},
+            "overlap is 2, but published windows share",
+        ),
+        ({"window": 6, "published": True}, "zoom: frames has 5 in time; a published window takes 6"),
+    ],
+    ids=str,
+)
+def test_windows_that_do_not_follow_one_another_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        vfijax.zoom(network(), clip(5, 4, 4), **options)
+
+
+# What is refused
+
+
 @pytest.mark.parametrize(
     ("frames", "error", "message"),
     [
@@ -102,9 +167,7 @@ def test_what_is_no_clip_is_refused(frames, error, message):
 
 
 def test_other_models_are_refused_with_the_way_there():
-    with pytest.raises(
-        ValueError, match="zoom: blend makes frames of the same size from two; give a zooming"
-    ):
+    with pytest.raises(ValueError, match=r"zoom: the model is blend, .* give it to vfijax\.interpolate"):
         vfijax.zoom(create("blend", 0), clip(2, 8, 8))
 
 

@@ -27,7 +27,7 @@ LEAST = 3  # frames of a clip: two inputs and the one between
 CLIP_MEASURES = ("psnr", "psnr_y", "ssim", "ssim_y")
 # How many full-size frames the sets have; the last three are lists of Vimeo-90K septuplets.
 CLIP_SET_FRAMES = {"vid4": 171, "fast": 7 * 1225, "medium": 7 * 4977, "slow": 7 * 1613}
-SPACE_TIME = (
+CLIP_PROTOCOL = (
     "prediction rounded to 8 bits; PSNR with peak 255 and SSIM (Gaussian 11x11 window, sigma 1.5, inside the "
     "frame), over the three colour channels and on Y = (65.481 R + 128.553 G + 24.966 B) / 255 + 16, not "
     "rounded; no border is cut off; per frame, then the mean over the frames of a clip, then over clips "
@@ -39,7 +39,7 @@ LUMA, BLACK = np.array([65.481, 128.553, 24.966]) / 255, 16.0
 Kind = Literal["all", "interpolated", "original"]
 KINDS: tuple[Kind, ...] = ("all", "interpolated", "original")
 # From [N, H, W, 3] uint8 to [2N-1, 4H, 4W, 3] uint8.
-Method = Callable[[np.ndarray], np.ndarray]
+Method = Callable[[np.ndarray], np.ndarray | jax.Array]
 
 
 # ---------------------------------------------------------------------------------------- methods
@@ -136,7 +136,7 @@ class ClipReport:
     def to_json(self) -> dict[str, Any]:
         """For `write_json`: protocol, means of every kind of frames, dropped frames, and rows."""
         return {
-            "protocol": {"name": "space-time", "description": SPACE_TIME},
+            "protocol": {"name": "space-time", "description": CLIP_PROTOCOL},
             "clips": len(self.clips),
             "frames": len(self.rows),
             "dropped": dict(self.dropped),
@@ -175,7 +175,7 @@ def score_clips(
     for done, (name, truth) in enumerate(zip(clips, read_ahead(_read, clips.values()), strict=True), 1):
         used = _inputs(name, len(truth), window)
         small = np.stack([reduce_bicubic(frame, SCALE) for frame in truth[: 2 * used : 2]])
-        made = method(small)
+        made = np.asarray(method(small))
         if len(made) < len(truth):
             dropped[name] = len(truth) - len(made)
         rows += [_row(name, number, frame, truth[number]) for number, frame in enumerate(made)]
