@@ -18,6 +18,7 @@ RANKS = {
     "datasets": 0,
     "vfijax.ops": 1,
     "vfijax.layers": 1,
+    "vfijax.levels": 1,
     "vfijax.channels": 1,
     "vfijax.params": 1,
     "vfijax.optim": 1,

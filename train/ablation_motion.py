@@ -34,11 +34,11 @@ from train.config import TrainError
 from vfijax import ops
 from vfijax.cli.model import resolve
 from vfijax.files import write_json
+from vfijax.levels import to_float, to_uint8
 from vfijax.media import write_image
 from vfijax.media.plot import line_chart
 from vfijax.metrics import psnr
 from vfijax.models import forward
-from vfijax.pairs import to_float, to_uint8
 from vfijax.params import ModelParams
 from vfijax.scoring import environment
 

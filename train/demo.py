@@ -22,6 +22,7 @@ from train.loop import run
 from train.presets import PRESETS
 from vfijax.checkpoint import load
 from vfijax.files import write_json
+from vfijax.levels import to_float
 from vfijax.media import Frame, VideoInfo, VideoReader, VideoWriter, write_image
 from vfijax.media.sheet import ERROR_GAIN, error_picture, sheet
 from vfijax.metrics import psnr
@@ -112,7 +113,7 @@ def write_clip(path: Path, frames: list[np.ndarray], rate: Fraction) -> None:
 
 def _psnr(frames: list[np.ndarray], truth: list[np.ndarray]) -> list[float]:
     pairs = list(zip(frames, truth, strict=True))[1::2]
-    return [float(psnr(a.astype(np.float32) / 255, b.astype(np.float32) / 255)) for a, b in pairs]
+    return [float(psnr(to_float(a), to_float(b))) for a, b in pairs]
 
 
 def _panels(

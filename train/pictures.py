@@ -8,15 +8,15 @@ import numpy as np
 from PIL import Image
 
 from datasets.transforms import reduced
+from vfijax.levels import to_uint8
 from vfijax.media.sheet import ERROR_GAIN, error_picture, sheet
 from vfijax.models import create
 from vfijax.scoring import two_stage
 
 
-def to_bytes(image: np.ndarray) -> np.ndarray:
-    """Float [..., H, W, 1 or 3] in [0, 1] to uint8 [..., H, W, 3]; one channel becomes grey."""
-    image = np.broadcast_to(image, (*image.shape[:-1], 3))
-    return np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+def grey(mask: np.ndarray) -> np.ndarray:
+    """Float [..., H, W, 1] in [0, 1] to uint8 [..., H, W, 3]."""
+    return to_uint8(np.asarray(mask)).repeat(3, axis=-1)
 
 
 def flow_colours(field: np.ndarray, full: float) -> np.ndarray:
@@ -44,7 +44,7 @@ def panels(triplets: np.ndarray, seen: dict[str, Any]) -> dict[str, np.ndarray]:
         "prediction": prediction,
     }
     shown[f"error x{ERROR_GAIN}"] = error_picture(prediction, triplets[:, 1])
-    shown |= {name: to_bytes(mask) for name, mask in seen["masks"].items()}
+    shown |= {name: grey(mask) for name, mask in seen["masks"].items()}
     if seen["displacements"]:
         lengths = np.hypot(*np.moveaxis(np.stack(seen["displacements"]), 2, 0))
         full = max(1.0, float(np.percentile(lengths, 99)))

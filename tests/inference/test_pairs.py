@@ -11,8 +11,9 @@ import pytest
 
 import vfijax
 from tests.tolerance import close
+from vfijax.levels import to_float, to_uint8
 from vfijax.models import create, forward, narrow
-from vfijax.pairs import dyadic_times, to_float, to_uint8
+from vfijax.pairs import dyadic_times
 
 
 @cache
