@@ -44,8 +44,8 @@ from vfijax.media import write_image
 from vfijax.media.plot import line_chart
 from vfijax.metrics import ssim
 from vfijax.models import MODELS, ModelConfig
+from vfijax.models.base import graph_of
 from vfijax.params import ModelParams
-from vfijax.prune.shrink import graph_of
 from vfijax.prune.summary import UNITS, Summary
 
 PLAN, FORMAT = "compress.json", 2  # raise FORMAT when the meaning of a stored plan changes
@@ -236,7 +236,7 @@ def shrink(plan: Plan, out: Path) -> ModelParams:
     write_image(out / "density.png", report.picture())
     asked = plan.shrink
     widths = prune.widths(
-        sparse,
+        report,
         rule=asked.rule,
         policy=asked.policy,
         multiple=asked.multiple,

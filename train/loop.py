@@ -9,7 +9,7 @@ import jax
 from train import rundir
 from train.config import TrainConfig, TrainError, check, complete, to_json
 from train.data import Data, bad_items
-from train.pictures import batch_panels, sheet
+from train.pictures import batch_panels, batch_sheet
 from train.report import NotFinite, Report, Silent
 from train.scores import baseline, evaluate
 from train.sharding import Layout, check_same, from_first, greatest, here, is_first, lost_processes, together
@@ -146,7 +146,7 @@ def keep_batch(out: Path, step: int, batch: Batch) -> Path:
     """Stores the batch of a step, exactly and as a picture; returns the path without suffix."""
     path = out / f"batch_of_step_{step}"
     write_arrays(path.with_suffix(".npz"), batch)
-    write_image(path.with_suffix(".png"), sheet(batch_panels(batch)))
+    write_image(path.with_suffix(".png"), batch_sheet(batch_panels(batch)))
     return path
 
 
