@@ -159,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status, see `vfijax.command.run_main`."""
     program = "python -m datasets.build"
     args = tyro.cli(Args, prog=program, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
-    return run_main("datasets.build", lambda: _run(args))
+    return run_main("datasets.build", lambda: _run(args), lines=True)
 
 
 def _run(args: Args) -> None:

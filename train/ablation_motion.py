@@ -32,11 +32,11 @@ from datasets.synthetic import photographs
 from train.config import TrainError
 from vfijax import ops
 from vfijax.files import write_json, write_text
+from vfijax.levels import to_float, to_uint8
 from vfijax.media import write_image
 from vfijax.media.plot import line_chart
 from vfijax.metrics import psnr
 from vfijax.models import forward
-from vfijax.pairs import to_float, to_uint8
 from vfijax.params import ModelParams
 from vfijax.scoring import environment
 from vfijax.weights.resolve import resolve

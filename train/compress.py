@@ -44,8 +44,8 @@ from vfijax.media import write_image
 from vfijax.media.plot import line_chart
 from vfijax.metrics import ssim
 from vfijax.models import MODELS, ModelConfig
+from vfijax.models.base import graph_of
 from vfijax.params import ModelParams
-from vfijax.prune.shrink import graph_of
 from vfijax.prune.summary import UNITS, Summary
 
 PLAN, FORMAT = "compress.json", 2  # raise FORMAT when the meaning of a stored plan changes
@@ -236,7 +236,7 @@ def shrink(plan: Plan, out: Path) -> ModelParams:
     write_image(out / "density.png", report.picture())
     asked = plan.shrink
     widths = prune.widths(
-        sparse,
+        report,
         rule=asked.rule,
         policy=asked.policy,
         multiple=asked.multiple,
@@ -245,7 +245,7 @@ def shrink(plan: Plan, out: Path) -> ModelParams:
     write_json(out / "widths.json", widths)
     small = prune.shrink(sparse, widths, init="slice")
     save(out / "shrunk", small, density=report.density)
-    counts = f"shrunk from {_count(sparse):,} to {_count(small):,} parameters"
+    counts = f"shrunk from {sparse.size:,} to {small.size:,} parameters"
     print(f"density {100 * report.density:.1f} %; {counts}")
     return small
 
@@ -307,10 +307,6 @@ def _markdown(scores: dict[str, dict[str, float]], costs: Summary) -> str:
     ]
     note = f"Frames of {costs.width}x{costs.height} for costs; {jax.devices()[0].device_kind}.\n"
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n\n" + note
-
-
-def _count(params: ModelParams) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 # -------------------------------------------------------------------------------------------- plan

@@ -26,13 +26,14 @@ from train.presets import PRESETS
 from vfijax.checkpoint import load
 from vfijax.command import Stop, run_main, stop_requests
 from vfijax.files import write_json
+from vfijax.levels import to_float
 from vfijax.media import Frame, VideoInfo, VideoReader, VideoWriter, write_image
+from vfijax.media.sheet import ERROR_GAIN, error_picture, sheet
 from vfijax.metrics import psnr
 from vfijax.models import create
 from vfijax.pairs import interpolate_n
 from vfijax.params import ModelParams
 from vfijax.scoring import environment
-from vfijax.scoring.pictures import error_picture, sheet
 from vfijax.video import interpolate_video
 
 FRAMES = 77  # drawn, 3.2 seconds; every second one is left out of the video
@@ -148,7 +149,7 @@ def write_animation(path: Path, pictures: list[np.ndarray]) -> None:
 
 def _psnr(frames: list[np.ndarray], truth: list[np.ndarray]) -> list[float]:
     pairs = list(zip(frames, truth, strict=True))[1::2]
-    return [float(psnr(a.astype(np.float32) / 255, b.astype(np.float32) / 255)) for a, b in pairs]
+    return [float(psnr(to_float(a), to_float(b))) for a, b in pairs]
 
 
 def _panels(
@@ -160,8 +161,8 @@ def _panels(
         ("blend", made["blend"][i]),
         (name, made[name][i]),
         ("truth", truth[i]),
-        ("error of the blend x4", error_picture(made["blend"][i], truth[i])),
-        (f"error of {name} x4", error_picture(made[name][i], truth[i])),
+        (f"error of the blend x{ERROR_GAIN}", error_picture(made["blend"][i], truth[i])),
+        (f"error of {name} x{ERROR_GAIN}", error_picture(made[name][i], truth[i])),
     ]
 
 

@@ -9,7 +9,7 @@ import jax
 from train import rundir
 from train.config import TrainConfig, TrainError, check, complete, to_json
 from train.data import Data, bad_items
-from train.pictures import batch_panels, sheet
+from train.pictures import batch_panels, batch_sheet
 from train.report import NotFinite, Report, Silent
 from train.scores import baseline, evaluate
 from train.sharding import Layout, check_same, from_first, greatest, here, is_first, lost_processes, together
@@ -21,7 +21,6 @@ from vfijax.command import Stop
 from vfijax.files import write_arrays
 from vfijax.losses import load_networks
 from vfijax.media import write_image
-from vfijax.params import ModelParams
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,8 @@ def run(config: TrainConfig, out: Path, *, resume: bool = False, stop: Stop | No
             out, scalar_names(config), scores, start=start, steps=config.steps, every=config.log.every
         )
         stack.enter_context(closing(report))
-        report.say(f"{out}: {describe(state.params)}, on {layout}; {data.note}")
+        size = f"{config.net.name}, {state.params.size:,} parameters"
+        report.say(f"{out}: {size}, on {layout}; {data.note}")
         if started:
             report.say(started)
         if resume:
@@ -146,7 +146,7 @@ def keep_batch(out: Path, step: int, batch: Batch) -> Path:
     """Stores the batch of a step, exactly and as a picture; returns the path without suffix."""
     path = out / f"batch_of_step_{step}"
     write_arrays(path.with_suffix(".npz"), batch)
-    write_image(path.with_suffix(".png"), sheet(batch_panels(batch)))
+    write_image(path.with_suffix(".png"), batch_sheet(batch_panels(batch)))
     return path
 
 
@@ -170,8 +170,3 @@ def scalar_names(config: TrainConfig) -> list[str]:
         "grad_norm",
         "learning_rate",
     ]
-
-
-def describe(params: ModelParams) -> str:
-    count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return f"{params.config.name}, {count:,} parameters"

@@ -12,7 +12,7 @@ import numpy as np
 import tensorboardX
 
 from train.config import TrainError
-from train.pictures import sheet
+from train.pictures import batch_sheet
 from vfijax.files import write_text
 from vfijax.media import write_image
 from vfijax.media.plot import line_chart
@@ -208,7 +208,7 @@ class Report:
 
     def samples(self, step: int, shown: dict[str, np.ndarray]) -> None:
         """Writes a picture of some sequences."""
-        picture = sheet(shown)
+        picture = batch_sheet(shown)
         (self.out / "samples").mkdir(exist_ok=True)
         write_image(self.out / "samples" / f"step_{step:07d}.png", picture)
         self._board.add_image("samples", picture, step, dataformats="HWC")

@@ -30,11 +30,11 @@ from datasets import (
 )
 from train.config import DataConfig
 from train.pictures import clip_panels, panels
+from vfijax.levels import to_float, to_uint8
 from vfijax.media.flow import Search
 from vfijax.metrics import psnr
 from vfijax.models import ModelConfig, create, forward
 from vfijax.models.zooming import forward_clip
-from vfijax.pairs import to_float, to_uint8
 from vfijax.params import ModelParams
 from vfijax.scoring import two_stage
 

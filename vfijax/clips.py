@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from vfijax.clip_windows import plan
+from vfijax.levels import to_float, to_uint8
 from vfijax.models.zooming import forward_clip
 from vfijax.ops.dispatch import check_implementation
-from vfijax.pairs import to_float, to_uint8
 from vfijax.params import ModelParams
 
 

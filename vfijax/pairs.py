@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vfijax.levels import to_float, to_uint8
 from vfijax.models import forward
 from vfijax.params import ModelParams
 
@@ -51,16 +52,6 @@ def check_motion(params: ModelParams, f0: Any, motion: Any) -> None:
         raise ValueError(f"interpolate: motion is {given}; {config.name} {takes}")
     if not isinstance(motion, jax.core.Tracer) and not np.isfinite(np.asarray(motion, np.float32)).all():
         raise ValueError("interpolate: motion holds NaN or infinite values")
-
-
-def to_float(frame: jax.Array) -> jax.Array:
-    """uint8 [0, 255] or float [0, 1] to float32 [0, 1]."""
-    return frame.astype(jnp.float32) / 255 if frame.dtype == jnp.uint8 else frame.astype(jnp.float32)
-
-
-def to_uint8(frame: jax.Array) -> jax.Array:
-    """Float [0, 1] to uint8 by the published rounding: clip, times 255, plus a half, floor."""
-    return jnp.floor(jnp.clip(frame, 0, 1) * 255 + 0.5).astype(jnp.uint8)
 
 
 @partial(jax.jit, static_argnames="implementation")

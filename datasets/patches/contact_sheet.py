@@ -1,17 +1,17 @@
 """A picture of patches that were kept and of patches that were rejected."""
 
-from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from datasets.patches.selection import CUT, KEPT, STILL, crop
 from datasets.patches.statistics import Example, Statistics
 from datasets.sources import Source
+from vfijax.media.sheet import sheet
 
 SIDE = 96  # of a patch in the picture
-GAP, CAPTION = 8, 18  # pixels between examples, and above each for its caption
-INK, PAPER = "#222222", "#FFFFFF"
+GAP = 8  # pixels after the three frames of a patch
 
 
 def contact_sheet(source: Source, statistics: Statistics, size: int, measure: str) -> np.ndarray:
@@ -26,23 +26,20 @@ def contact_sheet(source: Source, statistics: Statistics, size: int, measure: st
     Returns:
       uint8 [H, W, 3].
     """
-    columns = {
-        f"kept ({measure})": [(e, f"{measure} {e[-1]:.2f}") for e in statistics.examples[KEPT]],
-        f"rejected: motion ({measure})": [(e, f"{measure} {e[-1]:.2f}") for e in statistics.examples[STILL]],
-        "rejected: jump cut": [(e, f"histograms {e[-1]:.4f}") for e in statistics.examples[CUT]],
+    fates = {
+        KEPT: ("kept", f"{measure} {{:.2f}}"),
+        STILL: ("rejected: motion", f"{measure} {{:.2f}}"),
+        CUT: ("rejected: jump cut", "histograms {:.4f}"),
     }
-    most = max(map(len, columns.values()))
-    width, height = 3 * SIDE + GAP, SIDE + CAPTION + GAP
-    sheet = Image.new("RGB", (len(columns) * width + GAP, most * height + CAPTION + 2 * GAP), PAPER)
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    for i, (title, examples) in enumerate(columns.items()):
-        left = GAP + i * width
-        pen.text((left, GAP), title if examples else f"{title}: none", INK, ImageFont.load_default(14))
-        for j, (example, caption) in enumerate(examples):
-            top = GAP + CAPTION + j * height
-            pen.text((left, top + 2), caption, INK, font)
-            sheet.paste(_strip(_frames(source, example, size)), (left, top + CAPTION))
-    return np.asarray(sheet)
+    empty = np.zeros((SIDE, 3 * SIDE + GAP, 3), np.uint8)
+    columns = []
+    for fate, (title, value) in fates.items():
+        column = [
+            (f"{title}, {value}".format(e[-1]), _strip(_frames(source, e, size)))
+            for e in statistics.examples[fate]
+        ]
+        columns.append(column or [(f"{title}: none", empty)])
+    return sheet(list(zip_longest(*columns, fillvalue=("", empty))))
 
 
 def _frames(source: Source, example: Example, size: int) -> np.ndarray:
@@ -50,8 +47,6 @@ def _frames(source: Source, example: Example, size: int) -> np.ndarray:
     return crop(source[item][start : start + 3], top, left, size)
 
 
-def _strip(patch: Sequence[np.ndarray] | np.ndarray) -> Image.Image:
-    strip = Image.new("RGB", (3 * SIDE, SIDE))
-    for i, frame in enumerate(patch):
-        strip.paste(Image.fromarray(frame).resize((SIDE, SIDE)), (i * SIDE, 0))
-    return strip
+def _strip(patch: np.ndarray) -> np.ndarray:
+    frames = [np.asarray(Image.fromarray(frame).resize((SIDE, SIDE))) for frame in patch]
+    return np.pad(np.concatenate(frames, axis=1), [(0, 0), (0, GAP), (0, 0)])

@@ -373,6 +373,7 @@ def test_the_command_skips_and_lists_what_it_left_out(here, capsys):
     assert run("middlebury", "--manual-dir", manual, "--data-dir", data) == 1
     error = capsys.readouterr().err
     assert error.startswith("datasets.build: error: middlebury: 1 problem(s)") and "Traceback" not in error
+    assert [line.endswith("frame10i11.png: is missing") for line in error.splitlines()] == [False, True]
     assert run("middlebury", "--manual-dir", manual, "--data-dir", data, "--skip-bad") == 0
     out = capsys.readouterr().out
     assert "left out because of 1 problem(s)" in out and "frame10i11.png: is missing" in out

@@ -211,7 +211,7 @@ def test_a_stride_that_does_not_fit_is_refused():
         random_run(Numbered(1)[0], 3, np.random.default_rng(0), stride=3)
 
 
-def test_space_time_clips_are_the_targets_and_every_second_frame_reduced():
+def test_training_clips_are_the_targets_and_every_second_frame_reduced():
     source = SyntheticSource(48, seed=1, motion=4.0, length=2)
     transform = TrainingClip(32, frames=3, augmentation=AUGMENTATIONS["zooming_slowmo"])
     batch = next(sample_batches([(source, 1.0)], transform, batch=2, seed=0))

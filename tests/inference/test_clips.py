@@ -10,9 +10,9 @@ import pytest
 
 import vfijax
 from tests.tolerance import close
+from vfijax.levels import to_uint8
 from vfijax.models import create, narrow
 from vfijax.models.zooming import forward_clip
-from vfijax.pairs import to_uint8
 
 
 @cache

@@ -12,8 +12,9 @@ import pytest
 import vfijax
 from tests.tolerance import close
 from vfijax import pairs
+from vfijax.levels import to_float, to_uint8
 from vfijax.models import create, forward, narrow
-from vfijax.pairs import dyadic_times, to_float, to_uint8
+from vfijax.pairs import dyadic_times
 
 
 @cache

@@ -10,8 +10,8 @@ from skimage.metrics import structural_similarity
 
 import vfijax
 from vfijax.media import Frame, MediaError, VideoInfo, VideoReader, VideoWriter, write_image
+from vfijax.media.sheet import CAPTION_HEIGHT
 from vfijax.scoring import score_video, video
-from vfijax.scoring.pictures import CAPTION_HEIGHT
 
 RATE = Fraction(25)
 HEIGHT, WIDTH = 48, 64

@@ -21,6 +21,7 @@ from train.step import Objective, loss
 from train.tasks import CLIP, PAIR, task_of
 from vfijax.losses import LossWeights
 from vfijax.media import MediaError, read_image, write_image
+from vfijax.media.sheet import CAPTION_HEIGHT
 from vfijax.models import narrow
 
 CONFIG = TrainConfig(
@@ -64,7 +65,7 @@ def test_a_run_scores_interpolated_and_original_frames_apart_beside_bicubic_and_
 
 def test_pictures_show_an_input_and_the_frame_between(finished):
     out, _ = finished
-    assert read_image(out / "samples" / "step_0000003.png").shape == (16 + 32, 8 * 32, 3)
+    assert read_image(out / "samples" / "step_0000003.png").shape == (CAPTION_HEIGHT + 32, 8 * 32, 3)
     assert read_image(out / "curve.png").shape == (4 * 420, 800, 3)  # three scores and the loss
 
 

@@ -18,7 +18,7 @@ from train.state import initial_params
 from vfijax.channels import Widths
 from vfijax.checkpoint import load, save
 from vfijax.losses import LossWeights
-from vfijax.models import MODELS, create, narrow, shapes
+from vfijax.models import MODELS, create, narrow
 
 NARROW = MODELS["adacof"].replace(widths=Widths.of(dict.fromkeys(MODELS["adacof"].widths, 8)))
 TINY = TrainConfig(
@@ -43,9 +43,7 @@ def here(tmp_path, monkeypatch):
 
 
 def test_every_trainable_model_has_a_valid_preset_of_its_own():
-    assert {name for name in MODELS if name not in PRESETS} == {
-        name for name in MODELS if not shapes(MODELS[name])
-    }
+    assert MODELS.keys() - PRESETS.keys() == {name for name in MODELS if not MODELS[name].learned}
     for name, config in PRESETS.items():
         check(config if config.net != NO_NET else replace(config, net=NARROW))
         assert name not in MODELS or config.net.name == name == choose(name, None).net.name

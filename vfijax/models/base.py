@@ -145,6 +145,29 @@ class ModelConfig:
         return dataclasses.replace(self, **changes)
 
 
+def declared_graph(config: Any) -> ChannelGraph | None:
+    """The channel graph of a config, None where it declares none."""
+    try:
+        return config.graph() if hasattr(config, "graph") else None
+    except NotImplementedError:
+        return None
+
+
+def graph_of(config: Any) -> ChannelGraph:
+    """The channel graph of a config; ValueError if it declares none, or has nothing to shrink."""
+    kind, name = type(config).__name__, getattr(config, "name", "the model")
+    graph = declared_graph(config)
+    if graph is None:
+        raise ValueError(
+            f"{name}: {kind} declares no channel graph, and without one nobody knows which channels belong "
+            f"together; give {kind} a field `widths` and a method graph() that returns a "
+            "vfijax.channels.ChannelGraph with an Edge for every layer (docs/pruning.md has an example)"
+        )
+    if not graph.free:
+        raise ValueError(f"{name}: has no channels that could be removed")
+    return graph
+
+
 def forward(
     params: ModelParams,
     f0: jax.Array,

@@ -15,11 +15,12 @@ import jax
 import numpy as np
 
 from vfijax.command import Progress
+from vfijax.levels import rounded, to_float
 from vfijax.media import MediaError, find_sequences, read_ahead, read_image
 from vfijax.media.bicubic import reduce_bicubic, resize_bicubic
 from vfijax.metrics import GAUSSIAN_WINDOW, psnr, ssim_gaussian_map
 from vfijax.params import ModelParams
-from vfijax.scoring.protocols import eight_bit, predict
+from vfijax.scoring.protocols import predict
 from vfijax.scoring.report import Row
 
 SCALE = 4
@@ -66,13 +67,13 @@ def two_stage(params: ModelParams, first: Literal["bicubic", "model"], frames: n
 def enlarge(frames: np.ndarray) -> np.ndarray:
     """Frames uint8 [N, H, W, 3] by bicubic interpolation to [N, 4H, 4W, 3], rounded to 8 bits."""
     size = SCALE * frames.shape[1], SCALE * frames.shape[2]
-    return np.stack([eight_bit(resize_bicubic(frame, size) / 255) for frame in frames])
+    return np.stack([rounded(resize_bicubic(frame, size) / 255) for frame in frames])
 
 
 def _with_frames_between(params: ModelParams, frames: np.ndarray) -> np.ndarray:
     woven = [frames[0]]
     for first, last in pairwise(frames):
-        woven += [eight_bit(predict(params, first, last)), last]
+        woven += [rounded(predict(params, first, last)), last]
     return np.stack(woven)
 
 
@@ -81,7 +82,7 @@ def _with_frames_between(params: ModelParams, frames: np.ndarray) -> np.ndarray:
 
 def score_frame(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """`CLIP_MEASURES` of two frames, uint8 [H, W, 3], H and W at least 11: PSNR in dB, SSIM."""
-    colours, grey = ([convert(frame) for frame in (prediction, truth)] for convert in (_divided, luma))
+    colours, grey = ([convert(frame) for frame in (prediction, truth)] for convert in (to_float, luma))
     found = jax.device_get((_psnr_and_ssim(*colours), _psnr_and_ssim(*grey)))
     return dict(zip(CLIP_MEASURES, (float(found[i][j]) for j in (0, 1) for i in (0, 1)), strict=True))
 
@@ -89,10 +90,6 @@ def score_frame(prediction: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 def luma(frame: np.ndarray) -> np.ndarray:
     """Y of a frame uint8 [H, W, 3], divided by 255: float32 [H, W, 1]."""
     return ((frame @ LUMA + BLACK) / 255).astype(np.float32)[..., None]
-
-
-def _divided(frame: np.ndarray) -> np.ndarray:
-    return frame.astype(np.float32) / np.float32(255)
 
 
 @jax.jit

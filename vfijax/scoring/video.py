@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from vfijax.command import Progress
+from vfijax.levels import to_uint8
 from vfijax.media import Frame, MediaError, VideoInfo, VideoWriter, open_source, prefetch, upright
+from vfijax.media.sheet import CAPTION_HEIGHT, ERROR_GAIN, error_picture, sheet
 from vfijax.models import create
-from vfijax.pairs import to_uint8
 from vfijax.params import ModelParams
 from vfijax.perceptual import Lpips
-from vfijax.scoring.pictures import CAPTION_HEIGHT, ERROR_GAIN, error_picture, sheet
 from vfijax.scoring.protocols import measure, predict_at, protocol_for
 from vfijax.scoring.report import Report, Row
 

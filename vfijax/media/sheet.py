@@ -1,4 +1,4 @@
-"""Captioned panels that show where a prediction fails."""
+"""Contact sheets: captioned panels side by side, and pictures of errors."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -7,13 +7,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 CAPTION_HEIGHT = 24  # pixels above each panel; even, since video with 4:2:0 samples needs even sizes
-ERROR_GAIN = 4
+ERROR_GAIN = 4  # of every picture of an error; captions say it
 
 Panel = tuple[str, np.ndarray]  # caption, uint8 [H, W, 3]
 
 
 def error_picture(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The absolute error of two uint8 frames, times `ERROR_GAIN`, cut off at 255."""
+    """The absolute error of uint8 frames of one shape, times `ERROR_GAIN`, cut off at 255."""
     error = np.abs(prediction.astype(np.int16) - truth.astype(np.int16))
     return np.minimum(error * ERROR_GAIN, 255).astype(np.uint8)
 
