@@ -16,19 +16,19 @@ import numpy as np
 import pytest
 
 import vfijax
+from tests.training.tiny import CONFIG
 
 STEPS, KILLS = 30, 2
 SCRIPT = f"""
 import sys
+from dataclasses import replace
 from pathlib import Path
-from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig
+from tests.training.tiny import CONFIG
+from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig
 from train.loop import run
-from vfijax.channels import Widths
-from vfijax.models import MODELS
 
-net = MODELS["adacof"]
-config = TrainConfig(
-    net=net.replace(widths=Widths.of(dict.fromkeys(net.widths, 8)), taps=3),
+config = replace(
+    CONFIG,
     steps={STEPS},
     data=DataConfig(crop=32, batch=2),
     optim=OptimConfig(ema=0.9),
@@ -77,7 +77,8 @@ def test_a_killed_run_resumes_and_ends_where_an_uninterrupted_one_does(uninterru
         kill_somewhere(out, rng)
     finish(out)
     for name in ("last", "model"):
-        ended, expected = (jax.tree.leaves(vfijax.load(run / name)) for run in (out, uninterrupted))
-        for leaf, same in zip(ended, expected, strict=True):
+        ended, expected = (vfijax.load(run / name) for run in (out, uninterrupted))
+        assert ended.config == expected.config == CONFIG.net
+        for leaf, same in zip(*map(jax.tree.leaves, (ended, expected)), strict=True):
             np.testing.assert_array_equal(leaf, same)
     assert not list(out.glob(".*.partial"))
