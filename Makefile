@@ -4,7 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo demo-train test test-next lint docs bench soak clean
+# A file of tests stays with one worker, which keeps what it has trained and compiled.
+PYTEST := -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=40
+
+.PHONY: demo demo-train test test-fast test-next lint docs bench soak clean
 
 demo: .venv/ready
 	$(BIN)/python -m train.demo --out demo
@@ -13,7 +16,11 @@ demo-train: .venv/ready
 	$(BIN)/python -m train.demo --train --out demo-train
 
 test: .venv/ready
-	$(BIN)/python -m pytest -n $(JOBS) -q
+	$(BIN)/python $(PYTEST)
+
+# Without what needs real time.
+test-fast: .venv/ready
+	$(BIN)/python $(PYTEST) -m "not slow"
 
 # Imports, ops, kernels, optim and narrow models on the newest jax, where a newer Python is found.
 test-next:
