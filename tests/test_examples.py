@@ -1,5 +1,6 @@
 """The programs in `examples/` and the notebook do what they say; small sizes."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -72,3 +73,24 @@ def test_triplets_of_a_folder_are_scored(tmp_path):
         write_image(tmp_path / "scene" / f"{i}.png", picture)
     (found,) = compress_and_compare.read(tmp_path)
     np.testing.assert_array_equal(found, compress_and_compare.drawn(1)[0])
+
+
+def test_the_notebook_runs_and_its_stored_pictures_are_small():
+    path = EXAMPLES / "interpolate.ipynb"
+    assert path.stat().st_size < 300_000
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert [bool(cell["outputs"]) for cell in cells] == [False] + [True] * (len(cells) - 1)
+    names, shown = {"__name__": "notebook"}, []
+    for cell in cells:
+        tree = ast.parse("".join(cell["source"]).replace("size=224", "size=96").replace("=24.0", "=8.0"))
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, path.name, "exec"), names)
+        if last is not None:
+            shown.append(eval(compile(ast.Expression(last.value), path.name, "eval"), names))
+    assert len(shown) == len(cells) - 1
+    for picture in shown:
+        assert (
+            picture.array.shape[0] == 96 and picture.array.dtype == np.uint8 and np.ptp(picture.array) > 100
+        )
+        assert picture._repr_jpeg_().startswith(b"\xff\xd8")
+    assert np.abs(names["error"]).mean() < 0.05 and names["motion"].shape == (1, 4, 2, 96, 96)
