@@ -18,14 +18,14 @@ import numpy as np
 import tyro
 
 from datasets.scenes import SceneSource
-from vfijax.cli.model import resolve
 from vfijax.files import write_json
+from vfijax.levels import rounded, to_float
 from vfijax.media import write_image
+from vfijax.media.sheet import ERROR_GAIN, error_picture, sheet
 from vfijax.metrics import psnr
 from vfijax.params import ModelParams
-from vfijax.scoring import environment
-from vfijax.scoring.pictures import error_picture, sheet
-from vfijax.scoring.protocols import eight_bit, predict
+from vfijax.scoring import environment, predict
+from vfijax.weights.resolve import resolve
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,13 @@ def triplets(displacement: int, scenes: int, size: int) -> list[Triplet]:
 def measured(models: Mapping[str, ModelParams], frames: Sequence[Triplet]) -> dict[str, list[float]]:
     """The PSNR of every middle frame, rounded to 8 bits, in decibels."""
     return {
-        name: [_psnr(eight_bit(predict(params, first, last)), middle) for first, middle, last in frames]
+        name: [_psnr(rounded(predict(params, first, last)), middle) for first, middle, last in frames]
         for name, params in models.items()
     }
 
 
 def _psnr(prediction: np.ndarray, truth: np.ndarray) -> float:
-    return float(psnr(prediction / np.float32(255), truth / np.float32(255)))
+    return float(psnr(to_float(prediction), to_float(truth)))
 
 
 def table(means: Mapping[str, Mapping[int, float]]) -> str:
@@ -107,9 +107,11 @@ def picture(models: Mapping[str, ModelParams], frames: Triplet) -> np.ndarray:
     first, middle, last = frames
     rows = [[("first", first), ("last", last), ("truth", middle)]]
     for name, params in models.items():
-        made = eight_bit(predict(params, first, last))
+        made = rounded(predict(params, first, last))
         caption = f"{Path(name).name}, {_psnr(made, middle):.2f} dB"
-        rows.append([(caption, made), ("its error x4", error_picture(made, middle)), ("truth", middle)])
+        rows.append(
+            [(caption, made), (f"its error x{ERROR_GAIN}", error_picture(made, middle)), ("truth", middle)]
+        )
     return sheet(rows)
 
 

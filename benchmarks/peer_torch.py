@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as nnf
 
 from vfijax.params import ModelParams
+from vfijax.torch_weights import OIHW
 
 Sampler = Callable[[Tensor, Tensor, Tensor, Tensor, int, str], Tensor]
 
@@ -266,7 +267,7 @@ def weights(params: ModelParams) -> dict[tuple[str, ...], Tensor]:
     table: dict[tuple[str, ...], Tensor] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(params.tree):
         array = np.array(leaf)
-        array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+        array = array.transpose(OIHW) if array.ndim == 4 else array
         table[tuple(key.key for key in path)] = torch.from_numpy(array.copy())
     return table
 

@@ -10,8 +10,8 @@ import pytest
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from vfijax.levels import to_float, to_uint8
 from vfijax.metrics import mean_absolute_error, psnr, rmse, ssim, ssim_map
-from vfijax.pairs import to_float, to_uint8
 
 GOLDEN = Path(__file__).parent / "golden"
 MEASURES = {"psnr": psnr, "ssim": ssim, "rmse": rmse, "mean_absolute_error": mean_absolute_error}

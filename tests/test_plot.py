@@ -1,10 +1,13 @@
 """Line charts."""
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import numpy as np
 import pytest
 from PIL import ImageColor
 
-from vfijax.media.plot import COLOURS, line_chart, ticks
+from vfijax.media.plot import COLOURS, MOST_DOTS, line_chart
 
 
 def has_colour(picture, colour):
@@ -15,6 +18,12 @@ def rows_of(picture, colour, columns):
     """Mean row of a colour between two columns of a picture."""
     close = np.abs(picture.astype(int) - ImageColor.getrgb(colour)).max(axis=-1) < 40
     return np.nonzero(close[80:, columns])[0].mean()
+
+
+def columns_of(picture, colour):
+    """The columns with a colour below the legend."""
+    close = np.abs(picture.astype(int) - ImageColor.getrgb(colour)).max(axis=-1) < 40
+    return np.nonzero(close[40:].any(axis=0))[0]
 
 
 def test_a_chart_has_the_wanted_size_and_draws_every_curve_in_its_colour():
@@ -46,12 +55,25 @@ def test_charts_of_unusual_data_can_be_drawn(series):
     assert line_chart(series).shape == (420, 800, 3)
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [(0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (17, 31, [20, 25, 30]), (-3, 3, [-2, 0, 2])],
-)
-def test_ticks_are_round_numbers_inside_the_range(low, high, expected):
-    np.testing.assert_allclose(ticks(low, high, 5 if low == 0 else 4), expected, atol=1e-12)
+def test_charts_are_the_same_each_time_and_in_threads():
+    draw = partial(line_chart, {"a": ([0, 1, 2], [1, 3, 2])}, title="t", x_label="x", y_label="y")
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(draw) for _ in range(8)]
+    assert all(np.array_equal(draw(), future.result()) for future in futures)
+
+
+def test_a_gap_is_left_open_and_a_point_alone_in_it_is_a_dot():
+    ys = np.full(9 * MOST_DOTS, 1.0)
+    ys[3 * MOST_DOTS : 6 * MOST_DOTS] = np.nan
+    ys[0] = 0.0  # so that the curve lies at the top
+    gap = columns_of(line_chart({"a": (np.arange(len(ys)), ys)}), COLOURS[0])
+    ys[9 * MOST_DOTS // 2] = 0.5
+    dotted = columns_of(line_chart({"a": (np.arange(len(ys)), ys)}), COLOURS[0])
+    assert max(np.diff(gap)) > 150 and 5 <= len(dotted) - len(gap) <= 12
+
+
+def test_dollars_in_names_are_letters():
+    assert line_chart({"$a_$": ([0, 1], [0, 1])}, title="$^$ $_$", x_label="$$^", y_label="$^^$").any()
 
 
 @pytest.mark.parametrize(

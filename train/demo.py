@@ -13,6 +13,7 @@ import math
 import shutil
 import sys
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,16 @@ from datasets.synthetic import Layer, blob, cut, draw, photographs
 from train.loop import run
 from train.presets import PRESETS
 from vfijax.checkpoint import load
+from vfijax.command import Stop, run_main, stop_requests
 from vfijax.files import write_json
+from vfijax.levels import to_float
 from vfijax.media import Frame, VideoInfo, VideoReader, VideoWriter, write_image
+from vfijax.media.sheet import ERROR_GAIN, error_picture, sheet
 from vfijax.metrics import psnr
 from vfijax.models import create
 from vfijax.pairs import interpolate_n
 from vfijax.params import ModelParams
 from vfijax.scoring import environment
-from vfijax.scoring.pictures import error_picture, sheet
 from vfijax.video import interpolate_video
 
 FRAMES = 77  # drawn, 3.2 seconds; every second one is left out of the video
@@ -48,18 +51,26 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("demo"), help="directory for everything made")
     parser.add_argument("--train", action="store_true", help="train a small network and show that")
     parser.add_argument("--steps", type=int, help="training steps, if not those of the preset")
-    args = parser.parse_args()
+    interrupted = "what is complete is in the directory"
+    return run_main("train.demo", partial(_main, parser.parse_args()), interrupted=interrupted)
+
+
+def _main(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
-    demo(args.out, trained(args.out / "run", args.steps) if args.train else load())
-    return 0
+    if not args.train:
+        demo(args.out, load())
+        return
+    with stop_requests() as stop:  # the demonstration is then of what was learnt until there
+        params = trained(args.out / "run", args.steps, stop)
+    demo(args.out, params)
 
 
-def trained(out: Path, steps: int | None = None) -> ModelParams:
-    """A small network, trained in the run directory `out`."""
+def trained(out: Path, steps: int | None = None, stop: Stop | None = None) -> ModelParams:
+    """A small network, trained in the run directory `out`, see `train.loop.run`."""
     config = PRESETS["demo"]
     config = dataclasses.replace(config, steps=steps or config.steps)
     shutil.rmtree(out, ignore_errors=True)
-    run(config, out)
+    run(config, out, stop=stop)
     return load(out / "model")
 
 
@@ -138,7 +149,7 @@ def write_animation(path: Path, pictures: list[np.ndarray]) -> None:
 
 def _psnr(frames: list[np.ndarray], truth: list[np.ndarray]) -> list[float]:
     pairs = list(zip(frames, truth, strict=True))[1::2]
-    return [float(psnr(a.astype(np.float32) / 255, b.astype(np.float32) / 255)) for a, b in pairs]
+    return [float(psnr(to_float(a), to_float(b))) for a, b in pairs]
 
 
 def _panels(
@@ -150,8 +161,8 @@ def _panels(
         ("blend", made["blend"][i]),
         (name, made[name][i]),
         ("truth", truth[i]),
-        ("error of the blend x4", error_picture(made["blend"][i], truth[i])),
-        (f"error of {name} x4", error_picture(made[name][i], truth[i])),
+        (f"error of the blend x{ERROR_GAIN}", error_picture(made["blend"][i], truth[i])),
+        (f"error of {name} x{ERROR_GAIN}", error_picture(made[name][i], truth[i])),
     ]
 
 

@@ -5,20 +5,18 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from datasets.transforms import reduced
+from vfijax.levels import to_uint8
+from vfijax.media.sheet import ERROR_GAIN, error_picture, sheet
 from vfijax.models import create
 from vfijax.scoring import two_stage
 
-LABEL_HEIGHT = 16  # pixels
-ERROR_GAIN = 5
 
-
-def to_bytes(image: np.ndarray) -> np.ndarray:
-    """Float [..., H, W, 1 or 3] in [0, 1] to uint8 [..., H, W, 3]; one channel becomes grey."""
-    image = np.broadcast_to(image, (*image.shape[:-1], 3))
-    return np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+def grey(mask: np.ndarray) -> np.ndarray:
+    """Float [..., H, W, 1] in [0, 1] to uint8 [..., H, W, 3]."""
+    return to_uint8(np.asarray(mask)).repeat(3, axis=-1)
 
 
 def flow_colours(field: np.ndarray, full: float) -> np.ndarray:
@@ -45,10 +43,8 @@ def panels(triplets: np.ndarray, seen: dict[str, Any]) -> dict[str, np.ndarray]:
         "truth": triplets[:, 1],
         "prediction": prediction,
     }
-    shown[f"error x{ERROR_GAIN}"] = to_bytes(
-        ERROR_GAIN / 255 * np.abs(prediction - triplets[:, 1].astype(float))
-    )
-    shown |= {name: to_bytes(mask) for name, mask in seen["masks"].items()}
+    shown[f"error x{ERROR_GAIN}"] = error_picture(prediction, triplets[:, 1])
+    shown |= {name: grey(mask) for name, mask in seen["masks"].items()}
     if seen["displacements"]:
         lengths = np.hypot(*np.moveaxis(np.stack(seen["displacements"]), 2, 0))
         full = max(1.0, float(np.percentile(lengths, 99)))
@@ -68,7 +64,6 @@ def clip_panels(clips: np.ndarray, seen: dict[str, Any]) -> dict[str, np.ndarray
     given, prediction = between - 1, seen["prediction"]
     small = np.stack([reduced(clip[::2]) for clip in clips])
     bicubic = np.stack([two_stage(create("blend", 0), "bicubic", clip) for clip in small])
-    error = np.abs(prediction[:, between] - clips[:, between].astype(float))
     return {
         "input": enlarged(small[:, given // 2], clips.shape[3]),
         "bicubic": bicubic[:, given],
@@ -77,7 +72,7 @@ def clip_panels(clips: np.ndarray, seen: dict[str, Any]) -> dict[str, np.ndarray
         "between: bicubic, blend": bicubic[:, between],
         "prediction, between": prediction[:, between],
         "truth, between": clips[:, between],
-        f"error x{ERROR_GAIN}": to_bytes(ERROR_GAIN / 255 * error),
+        f"error x{ERROR_GAIN}": error_picture(prediction[:, between], clips[:, between]),
     }
 
 
@@ -104,12 +99,6 @@ def _numbered(role: str) -> Iterator[str]:
     return (f"{role} {number}" for number in count(1))
 
 
-def sheet(shown: dict[str, np.ndarray]) -> np.ndarray:
-    """Panels side by side under their labels, one row per sequence: uint8 [H, W, 3]."""
-    rows, height, width = next(iter(shown.values())).shape[:3]
-    page = Image.new("RGB", (len(shown) * width, LABEL_HEIGHT + rows * height), "white")
-    draw = ImageDraw.Draw(page)
-    for column, (label, pictures) in enumerate(shown.items()):
-        draw.text((column * width + 3, 2), label, "black", ImageFont.load_default(11))
-        page.paste(Image.fromarray(np.concatenate(list(pictures))), (column * width, LABEL_HEIGHT))
-    return np.asarray(page)
+def batch_sheet(shown: dict[str, np.ndarray]) -> np.ndarray:
+    """Panels [B, H, W, 3] side by side under their labels, one row per sequence: uint8 [H, W, 3]."""
+    return sheet([list(zip(shown, row, strict=True)) for row in zip(*shown.values(), strict=True)])

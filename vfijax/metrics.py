@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfijax.windows import apply, window_matrix
+from vfijax.window_sums import apply, window_matrix
 
 __all__ = ["mean_absolute_error", "psnr", "rmse", "ssim", "ssim_gaussian", "ssim_gaussian_map", "ssim_map"]
 

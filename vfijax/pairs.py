@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vfijax.levels import to_float, to_uint8
 from vfijax.models import forward
 from vfijax.params import ModelParams
 
@@ -53,16 +54,6 @@ def check_motion(params: ModelParams, f0: Any, motion: Any) -> None:
         raise ValueError("interpolate: motion holds NaN or infinite values")
 
 
-def to_float(frame: jax.Array) -> jax.Array:
-    """uint8 [0, 255] or float [0, 1] to float32 [0, 1]."""
-    return frame.astype(jnp.float32) / 255 if frame.dtype == jnp.uint8 else frame.astype(jnp.float32)
-
-
-def to_uint8(frame: jax.Array) -> jax.Array:
-    """Float [0, 1] to uint8 by the published rounding: clip, times 255, plus a half, floor."""
-    return jnp.floor(jnp.clip(frame, 0, 1) * 255 + 0.5).astype(jnp.uint8)
-
-
 @partial(jax.jit, static_argnames="implementation")
 def _frame(
     params: ModelParams,
@@ -97,15 +88,6 @@ def find_motion(params: ModelParams, f0: Any, f1: Any) -> Any:
         return None
     pair = (f if f.ndim == 4 else f[None] for f in (f0, f1))
     return params.config.motion(params.tree, *pair)
-
-
-def _check_recursion(params: ModelParams) -> None:
-    """Raises ValueError for a model that enlarges: its frames cannot be its inputs again."""
-    if params.config.scale != 1:
-        raise ValueError(
-            f"interpolate: {params.config.name} enlarges its frames by {params.config.scale} and makes the "
-            "middle one only; use vfijax.zoom for clips, or t=0.5"
-        )
 
 
 def interpolate(
@@ -148,7 +130,7 @@ def interpolate(
         return _frame(params, f0, f1, implementation, jnp.float32(t), motion)
     if t == 0.5:
         return _frame(params, f0, f1, implementation)
-    _check_recursion(params)
+    params.config.check_kind("pair", f"interpolate, at t={t}")  # frames that are made are inputs again
     time = Fraction(round(t * 2**MAX_DEPTH), 2**MAX_DEPTH)
     low, high, left, right = Fraction(0), Fraction(1), jnp.asarray(f0), jnp.asarray(f1)
     while low < time < high:
@@ -200,7 +182,7 @@ def interpolate_n(
         times = (jnp.float32(i / (n + 1)) for i in range(1, n + 1))
         return (_frame(params, f0, f1, implementation, t, motion) for t in times)
     if n > 1:
-        _check_recursion(params)
+        params.config.check_kind("pair", f"interpolate_n, {n} frames")
     ends = (jnp.asarray(f0), jnp.asarray(f1), Fraction(0), Fraction(1))
     return _between(params, *ends, dyadic_times(n), implementation)
 

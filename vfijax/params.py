@@ -21,3 +21,8 @@ class ModelParams:
 
     tree: Any
     config: Any = field(metadata={"static": True})
+
+    @property
+    def size(self) -> int:
+        """The number of parameters."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.tree))

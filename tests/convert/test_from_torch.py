@@ -198,7 +198,7 @@ def test_a_long_list_is_cut_with_its_length():
 def test_values_that_are_not_finite_are_refused_by_name(value):
     weights = state(SMALL)
     weights[KERNEL][0, 0, 0, 0] = value
-    assert refusal(SMALL, weights) == f"convert: NaN or infinite values in {KERNEL}"
+    assert refusal(SMALL, weights) == f"convert: the weights do not fit {SMALL}: NaN or infinite: {KERNEL}"
 
 
 def test_unknown_models_and_the_blend_are_refused():

@@ -10,9 +10,10 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import vfijax
 from vfijax.cli import main
+from vfijax.levels import truncated
 from vfijax.media import MediaError, read_image, write_image
 from vfijax.scoring import find_groups, find_set, sample, score_triplets, write_worst
-from vfijax.scoring.protocols import MEASURES, PROTOCOLS, measure, truncated
+from vfijax.scoring.protocols import MEASURES, PROTOCOLS, measure
 
 FRAME = np.random.default_rng(0).uniform(-0.2, 1.2, (40, 56, 3)).astype(np.float32)
 TRUTH = np.ascontiguousarray(data.chelsea()[90:130, 120:176])

@@ -12,10 +12,12 @@ from skimage.metrics import structural_similarity
 
 import vfijax
 from vfijax.files import write_json
-from vfijax.media import MediaError, read_ahead, read_image, write_image
+from vfijax.levels import rounded
+from vfijax.media import MediaError, read_image, write_image
+from vfijax.media.sheet import error_picture
 from vfijax.models import ModelConfig
-from vfijax.scoring import Report, Row, error_picture, find_set, score_triplets, write_worst
-from vfijax.scoring.protocols import PROTOCOLS, eight_bit, predict
+from vfijax.scoring import Report, Row, find_set, score_triplets, write_worst
+from vfijax.scoring.protocols import PROTOCOLS, predict
 
 PHOTOGRAPHS = (data.astronaut, data.coffee, data.chelsea)
 SIZES = ((40, 56), (40, 56), (33, 48))
@@ -90,11 +92,11 @@ def test_ties_of_the_blend_go_to_the_even_level(blend):
     low = np.arange(255, dtype=np.uint8).repeat(3).reshape(15, 17, 3)
     tie = np.asarray(predict(blend, low, low + 1))  # every level and a half from 0.5 to 254.5
     expected = low + low % 2
-    np.testing.assert_array_equal(eight_bit(tie), expected)
+    np.testing.assert_array_equal(rounded(tie), expected)
     # Away from ties it is the published rounding, also for values outside the range.
     frame = np.random.default_rng(0).uniform(-0.1, 1.1, (20, 20, 3)).astype(np.float32)
     published = np.floor(np.clip(frame, 0, 1) * 255 + 0.5)
-    np.testing.assert_array_equal(eight_bit(frame), published)
+    np.testing.assert_array_equal(rounded(frame), published)
 
 
 def test_upstream_scores_are_the_psnr_of_the_raw_frame_alone(directory, blend):
@@ -237,16 +239,3 @@ def test_unknown_protocols_and_empty_sets_are_refused(directory, blend):
         score_triplets(blend, find_set(directory), protocol="mine")
     with pytest.raises(ValueError, match="no triplets"):
         score_triplets(blend, [])
-
-
-def test_reading_ahead_keeps_the_order_and_its_distance():
-    started = []
-
-    def read(item):
-        started.append(item)
-        return item * item
-
-    results = read_ahead(read, range(50), depth=4)
-    for item in range(50):
-        assert next(results) == item * item
-        assert len(started) <= item + 1 + 4

@@ -10,8 +10,8 @@ from skimage.metrics import structural_similarity
 
 import vfijax
 from vfijax.media import Frame, MediaError, VideoInfo, VideoReader, VideoWriter, write_image
+from vfijax.media.sheet import CAPTION_HEIGHT
 from vfijax.scoring import score_video, video
-from vfijax.scoring.pictures import CAPTION_HEIGHT
 
 RATE = Fraction(25)
 HEIGHT, WIDTH = 48, 64
@@ -186,7 +186,7 @@ def test_a_long_video_is_decoded_only_a_few_frames_ahead(tmp_path, blend, monkey
                 given.append(i)
                 yield Frame(np.full((16, 16, 3), i, np.uint8), i / RATE)
 
-    monkeypatch.setattr(video, "_open", lambda path: Reader())
+    monkeypatch.setattr(video, "open_source", lambda path: Reader())
     report = score_video(blend, tmp_path, progress=lambda done, _: ahead.append(len(given) - 2 * done))
     assert len(report.rows) == 100
     assert max(ahead) <= 8

@@ -160,8 +160,11 @@ def test_the_network_its_report_and_its_csv_give_the_same_widths(rule, tmp_path)
     report, graph = density(SPARSE_MODEL, 32, 32), SPARSE_MODEL.config.graph()
     report.write_csv(tmp_path / "report.csv")
     expected = widths(SPARSE_MODEL, rule)
-    assert widths(report, rule, graph=graph) == expected
+    assert widths(report, rule) == expected
+    assert widths(density(SPARSE_MODEL.tree), rule, graph=graph) == expected
     assert widths(vfijax.prune.read_csv(tmp_path / "report.csv"), rule, graph=graph) == expected
+    for options in ({"rule": "exact"}, {"rule": rule, "parameters": SPARSE_MODEL.size // 3}):
+        assert widths(report, **options) == widths(SPARSE_MODEL, **options)
     assert set(expected) == set(SPARSE_MODEL.config.widths) and expected != SPARSE_MODEL.config.widths
 
 
@@ -181,15 +184,11 @@ def test_fixed_spaces_stay():
 # ---------------------------------------------------------------------------------------- budgets
 
 
-def size(params):
-    return sum(leaf.size for leaf in jax.tree.leaves(params.tree))
-
-
 @pytest.mark.parametrize("rule", ["paper", "sqrt", "uniform"])
 @pytest.mark.parametrize("part", [0.1, 0.35, 0.8])
 def test_a_budget_of_parameters_is_met_and_used(rule, part):
     model = vfijax.ModelParams(shapes(MODELS["adacof"]), MODELS["adacof"])
-    budget = int(part * size(model))
+    budget = int(part * model.size)
     options = {"ratio": 0.5} if rule == "uniform" else {}
     found = widths_of_shapes(model, rule, parameters=budget, **options)
     assert 0.97 * budget < parameters("adacof", found) <= budget
@@ -206,7 +205,7 @@ def widths_of_shapes(model, rule, **options):
 
 
 def test_a_budget_grows_with_what_is_allowed_and_ends_at_the_full_network():
-    budgets = np.linspace(0.2, 1.1, 7) * size(SPARSE_MODEL)
+    budgets = np.linspace(0.2, 1.1, 7) * SPARSE_MODEL.size
     tables = [widths(SPARSE_MODEL, parameters=int(budget)) for budget in budgets]
     for narrower, wider in pairwise(tables):
         assert all(narrower[space] <= wider[space] for space in wider)
@@ -228,7 +227,7 @@ def test_a_budget_that_cannot_be_met_names_the_smallest_that_can(options):
     ) as caught:
         widths(SPARSE_MODEL, parameters=10, **options)
     smallest = int(str(caught.value).split()[-1].replace(",", ""))
-    assert size(prune(SPARSE_MODEL, parameters=smallest, **options)) == smallest
+    assert prune(SPARSE_MODEL, parameters=smallest, **options).size == smallest
 
 
 # --------------------------------------------------------------------------------------- mistakes

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import jax
 import tyro
 
 from vfijax.checkpoint import save
-from vfijax.cli.model import try_it
 from vfijax.convert import from_torch
+from vfijax.weights.resolve import try_it
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,5 @@ def run(args: Args) -> None:
     changes: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
     params = from_torch(args.name, args.source, **changes)
     save(args.target, params, converted_from=args.source.name)
-    count = sum(leaf.size for leaf in jax.tree.leaves(params.tree))
-    print(f"{args.target}: {args.name}, {count:,} parameters; try it with")
+    print(f"{args.target}: {args.name}, {params.size:,} parameters; try it with")
     print(try_it(params.config, args.target))

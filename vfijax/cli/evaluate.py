@@ -9,9 +9,9 @@ import tyro
 from rich.console import Console
 
 from vfijax.checkpoint import config_to_json
-from vfijax.cli.contestants import WINDOW, Contestant, contestants
-from vfijax.cli.model import resolve
+from vfijax.cli.contestants import Contestant, contestants
 from vfijax.cli.tables import clip_rows, clip_summary, rows, summary
+from vfijax.clip_windows import WINDOW
 from vfijax.command import progress
 from vfijax.files import write_json
 from vfijax.media import Triplet, write_image
@@ -34,6 +34,7 @@ from vfijax.scoring import (
     score_video,
     write_worst,
 )
+from vfijax.weights.resolve import resolve
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,9 @@ def run(args: Args) -> None:
     clip_sets = _named("zoom", args.zoom)
     found = {name: find_clip_set(directory, name) for name, directory in clip_sets.items()}
     models = {name: resolve(name) for name in args.model or (DEFAULT,)}
-    _check_models(args, models)
+    for name, params in models.items():
+        if args.data or args.video is not None:
+            params.config.check_kind("pair", f"--model {name}")
     session = Session(args, _lpips(args))
     for name, (directory, triplets) in sets.items():
         for model, params in models.items():
@@ -213,15 +216,6 @@ def _named(option: str, entries: tuple[str, ...]) -> dict[str, Path]:
             raise ValueError(f"--{option} {entry}: the name {name} is given twice; names must differ")
         directories[name] = Path(directory)
     return directories
-
-
-def _check_models(args: Args, models: dict[str, ModelParams]) -> None:
-    for name, params in models.items():
-        if params.config.scale > 1 and (args.data or args.video is not None):
-            raise ValueError(
-                f"--model {name}: {params.config.name} makes clips larger; score it with --zoom NAME=DIR, "
-                "not with --data or --video"
-            )
 
 
 def _check_choice(args: Args) -> None:

@@ -12,12 +12,11 @@ from rich.table import Table
 
 from vfijax.channels import ChannelGraph, Widths
 from vfijax.checkpoint import load, save
-from vfijax.cli.model import try_it
 from vfijax.media import write_image
 from vfijax.media.images import IMAGE_SUFFIXES
-from vfijax.params import ModelParams
+from vfijax.models.base import graph_of
 from vfijax.prune import DensityReport, density, shrink, summary, widths
-from vfijax.prune.shrink import graph_of
+from vfijax.weights.resolve import try_it
 
 
 @dataclass(frozen=True)
@@ -90,17 +89,18 @@ class Args:
 def run(args: Args) -> None:
     size = _check(args)
     params, console = load(args.checkpoint), Console()
+    report = density(params, *size)
     if args.out is not None:
-        table = _table(args, params, size)  # what cannot be done is said before all else
-        _tell_densities(args, density(params, *size), console)
+        table = _table(args, report, size)  # what cannot be done is said before all else
+        _tell_densities(args, report, console)
     else:
-        _tell_densities(args, density(params, *size), console)
+        _tell_densities(args, report, console)
         try:
             graph_of(params.config)
         except ValueError as error:  # densities need no graph
             print(f"no widths: {error}")
             return
-        table = _table(args, params, size)
+        table = _table(args, report, size)
     console.print(_widths_table(graph_of(params.config), table))
     small = shrink(params, table, args.init, args.seed)
     console.print(summary(params, small, *size, measure=args.measure).table())
@@ -121,19 +121,11 @@ def _tell_densities(args: Args, report: DensityReport, console: Console) -> None
         print(f"picture in {args.picture}")
 
 
-def _table(args: Args, params: ModelParams, size: tuple[int, int]) -> Widths:
-    return widths(
-        params,
-        args.rule if args.widths is None else args.widths,
-        policy=args.policy,
-        rounding=args.rounding,
-        ratio=args.ratio,
-        multiple=args.multiple,
-        least=args.least,
-        parameters=args.parameters,
-        multiply_adds=None if args.multiply_adds is None else int(args.multiply_adds),
-        size=size,
-    )
+def _table(args: Args, report: DensityReport, size: tuple[int, int]) -> Widths:
+    options = _rule_options(args)
+    if args.multiply_adds is not None:
+        options["multiply_adds"] = int(args.multiply_adds)
+    return widths(report, args.widths or args.rule, size=size, **options)
 
 
 def _check(args: Args) -> tuple[int, int]:

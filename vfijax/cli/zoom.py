@@ -1,19 +1,18 @@
 """`vfijax zoom`: a video or a folder of images of four times the size and twice the rate."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from vfijax.cli.interpolate import describe, rate
-from vfijax.cli.model import resolve
-from vfijax.command import progress
+from vfijax.cli.making import MakingArgs
+from vfijax.clip_windows import WINDOW
 from vfijax.video import zoom_video
+from vfijax.weights.resolve import resolve
 
 
 @dataclass(frozen=True)
-class Args:
+class Args(MakingArgs):
     """Makes a video or a folder of images four times larger, with a new frame between each two.
 
     Audio is copied, and colour tags, pixel aspect and rotation are carried over. Any length and size can
@@ -21,19 +20,10 @@ class Args:
     under its name when it is complete.
     """
 
-    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
-    """A video, or a folder of images in natural order."""
-
-    target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="TARGET")]
-    """A video (.mp4, .m4v, .mov, .mkv, .webm), or a name without suffix for a folder of PNG images."""
-
     model: Annotated[str | None, tyro.conf.arg(metavar="CHECKPOINT")] = None
     """A zooming_slowmo checkpoint from `vfijax convert` or `python -m train.main`."""
 
-    slowmo: bool = False
-    """Keep the frame rate, so that the result is half as fast; leaves the audio out."""
-
-    window: Annotated[int, tyro.conf.arg(metavar="N")] = 4
+    window: Annotated[int, tyro.conf.arg(metavar="N")] = WINDOW
     """Frames that the network sees at once; the published one was trained on 4."""
 
     overlap: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
@@ -55,15 +45,6 @@ class Args:
     """Pixels of the source that neighbouring tiles share, a multiple of 4; if not given 32, or half of a
     smaller tile."""
 
-    fps: Annotated[str | None, tyro.conf.arg(metavar="RATE")] = None
-    """Frames per second of a folder of images as they are, as 25 or 30000/1001 (24 if not given)."""
-
-    crf: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Quality of the encoder, 0 is best (H.264: 18, VP9: 24 if not given)."""
-
-    audio: bool = True
-    """Copy the audio."""
-
 
 def run(args: Args) -> None:
     if args.model is None:
@@ -71,22 +52,13 @@ def run(args: Args) -> None:
             "--model is missing: make a zooming_slowmo checkpoint with `vfijax convert` from published "
             "weights or with `python -m train.main`, and give its path"
         )
-    params = resolve(args.model)
-    with progress(args.target.name) as show:
-        summary = zoom_video(
-            args.source,
-            args.target,
-            params,
-            window=args.window,
-            overlap=args.overlap,
-            published=args.published_windows,
-            cuts=args.cuts,
-            tile=args.tile,
-            tile_overlap=args.tile_overlap,
-            slowmo=args.slowmo,
-            fps=rate(args.fps),
-            crf=args.crf,
-            audio=args.audio,
-            progress=show,
-        )
-    print(describe(summary))
+    args.write(
+        zoom_video,
+        resolve(args.model),
+        window=args.window,
+        overlap=args.overlap,
+        published=args.published_windows,
+        cuts=args.cuts,
+        tile=args.tile,
+        tile_overlap=args.tile_overlap,
+    )

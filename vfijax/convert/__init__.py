@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfijax import torch_file
-from vfijax.convert.arrays import from_official, official_shape
+from vfijax import torch_weights
 from vfijax.convert.names import NAMES, OLDER
 from vfijax.models import MODELS, ModelConfig, config_for, shapes
 from vfijax.params import ModelParams
@@ -31,7 +30,6 @@ _VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
 _WRAPPERS = ("state_dict", "model_state_dict", "model")  # entries under which files nest the weights
 _PREFIXES = ("module.", "model.")  # left by parallel and by wrapping modules
 _COUNTER = ".num_batches_tracked"  # of a batch normalisation; has no part in its result
-_LISTED = 20  # entries per kind in an error
 
 
 def from_torch(name: str, source: str | os.PathLike[str] | Mapping[str, Any], **changes: Any) -> ModelParams:
@@ -39,9 +37,10 @@ def from_torch(name: str, source: str | os.PathLike[str] | Mapping[str, Any], **
 
     Args:
       name: the entry of `MODELS` that the weights belong to.
-      source: the path of a `.pth` file (read with weights-only loading; needs the `convert` extra), or
-        a mapping of official names to NumPy arrays in PyTorch layout. A nested `state_dict`, the
-        prefixes `module.` and `model.`, and SepConv's older names (`module` for `net`) are seen through.
+      source: the path of a `.pth` file (read with weights-only loading; needs the `convert` extra) or of a
+        `.npz` with the same names, or a mapping of official names to NumPy arrays in PyTorch layout. A
+        nested `state_dict`, the prefixes `module.` and `model.`, and SepConv's older names (`module` for
+        `net`) are seen through.
       **changes: fields of the config, such as `taps`. `rounding` is "trunc" unless given, because the
         published networks were trained with it.
 
@@ -51,22 +50,20 @@ def from_torch(name: str, source: str | os.PathLike[str] | Mapping[str, Any], **
       FileNotFoundError: there is no such file.
     """
     config = _published_config(name, changes)
-    weights = source if isinstance(source, Mapping) else torch_file.read(source, "convert")
+    weights = source if isinstance(source, Mapping) else torch_weights.read(source, "convert")
     given = {key: np.asarray(value) for key, value in _unwrap(weights).items()}
     weights = _renamed(given, config.architecture)
-    problems = _problems(official_shapes(config), {key: value.shape for key, value in weights.items()})
-    if problems:
-        advice = _better(name, {key: value.shape for key, value in given.items()})
-        raise ValueError(f"convert: the weights do not fit {name}: {'; '.join(problems)}. {advice}")
-    unsound = [key for key, value in weights.items() if not np.isfinite(value).all()]
-    if unsound:
-        raise ValueError(f"convert: NaN or infinite values in {_listed(unsound)}")
+    wanted = official_shapes(config)
+    if problems := torch_weights.problems(wanted, weights):
+        fits = {key: value.shape for key, value in weights.items()} == wanted
+        advice = "" if fits else f". {_better(name, {key: value.shape for key, value in given.items()})}"
+        raise ValueError(f"convert: the weights do not fit {name}: {problems}{advice}")
 
     official = NAMES[config.architecture]
 
     def pick(path: Any, leaf: jax.ShapeDtypeStruct) -> jax.Array:
         keys = tuple(entry.key for entry in path)
-        return jnp.asarray(from_official(keys[-1], weights[official(keys)]), leaf.dtype)
+        return jnp.asarray(torch_weights.to_hwio(weights[official(keys)]), leaf.dtype)
 
     return ModelParams(jax.tree_util.tree_map_with_path(pick, shapes(config)), config)
 
@@ -77,7 +74,7 @@ def official_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     table = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(shapes(config)):
         keys = tuple(entry.key for entry in path)
-        table[official(keys)] = official_shape(keys[-1], leaf.shape)
+        table[official(keys)] = torch_weights.oihw_shape(leaf.shape)
     return table
 
 
@@ -104,20 +101,6 @@ def _renamed(entries: Mapping[str, T], architecture: str) -> dict[str, T]:
     """Entries of an older file by the names of the present one."""
     old, new = OLDER.get(architecture, ("", ""))
     return {new + key.removeprefix(old) if key.startswith(old) else key: v for key, v in entries.items()}
-
-
-def _problems(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> list[str]:
-    missing = [key for key in wanted if key not in found]
-    left_over = [key for key in found if key not in wanted]
-    wrong = [key for key, shape in wanted.items() if found.get(key, shape) != shape]
-    misshapen = [f"{key} is {found[key]}, not {wanted[key]}" for key in wrong]
-    kinds = {"missing": missing, "left over": left_over, "misshapen": misshapen}
-    return [f"{kind}: {_listed(keys)}" for kind, keys in kinds.items() if keys]
-
-
-def _listed(keys: list[str]) -> str:
-    more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
-    return ", ".join(keys[:_LISTED]) + more
 
 
 def _better(name: str, found: dict[str, tuple[int, ...]]) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 from vfijax.losses.pixel import absolute
 from vfijax.metrics import ssim_gaussian_map
-from vfijax.windows import apply, window_matrix
+from vfijax.window_sums import apply, window_matrix
 
 LEVELS = 5
 _BELL = np.exp(-np.square(np.arange(5) - 2) / 4)

@@ -1,4 +1,4 @@
-"""Folders of images in the role of a video."""
+"""Folders of images in the role of a video, and `open_source` for either."""
 
 import os
 import shutil
@@ -7,11 +7,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
-from vfijax.files import partial_name, unwritable
+from vfijax.files import partial_name, writing
 from vfijax.media.errors import MediaError
 from vfijax.media.images import read_image, write_image
 from vfijax.media.layouts import find_images
 from vfijax.media.video import Frame, VideoInfo, upright
+from vfijax.media.video_reader import VideoReader
+
+DEFAULT_FPS = Fraction(24)  # of a folder of images, which cannot say it
 
 
 class ImageFolderReader:
@@ -67,10 +70,8 @@ class ImageFolderWriter:
         if self.target.exists() and (not self.target.is_dir() or any(self.target.iterdir())):
             raise MediaError(f"{self.target}: exists and is no empty folder; give another name or remove it")
         self._partial = partial_name(self.target.absolute())
-        try:
+        with writing(self.target):
             self._partial.mkdir()
-        except OSError as error:
-            raise unwritable(self.target, error) from error
         self._count = 0
 
     def __enter__(self) -> Self:
@@ -79,14 +80,36 @@ class ImageFolderWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
-                self._partial.rename(self.target)  # also over an empty folder
+                with writing(self.target):
+                    self._partial.rename(self.target)  # also over an empty folder
         finally:
             shutil.rmtree(self._partial, ignore_errors=True)
 
     def write(self, frame: Frame) -> None:
         image = upright(frame.image, self.info.display_matrix)
-        try:
+        with writing(self.target):
             write_image(self._partial / f"{self._count:06d}.png", image, compress_level=3)
-        except OSError as error:
-            raise unwritable(self.target, error) from error
         self._count += 1
+
+
+def open_source(path: str | os.PathLike[str], fps: Fraction | None = None) -> VideoReader | ImageFolderReader:
+    """A reader of a video, or of the images of a folder.
+
+    Args:
+      path: the file or folder.
+      fps: frames per second of a folder; 24 if None.
+
+    Raises:
+      MediaError: it cannot be read.
+      ValueError: an `fps` that is not positive, or one of a video, which has its own.
+    """
+    path = Path(path)
+    if fps is not None and fps <= 0:
+        raise ValueError(f"fps is {fps}; give a positive number of frames per second")
+    if path.is_dir():
+        return ImageFolderReader(path, DEFAULT_FPS if fps is None else fps)
+    if fps is not None:
+        raise ValueError(
+            f"fps is for folders of images; {path} has its own frame rate (see slowmo to stretch it)"
+        )
+    return VideoReader(path)

@@ -14,6 +14,15 @@ from vfijax.media.flow import Search
 from vfijax.params import ModelParams
 
 Colours = Literal["RGB", "BGR"]
+Kind = Literal["pair", "clip"]
+
+# What networks of a kind do, and what takes them.
+KINDS: dict[Kind, str] = {
+    "pair": "makes frames between two of the same size; give it to vfijax.interpolate, `vfijax interpolate` "
+    "(vfijax.video.interpolate_video) or `vfijax evaluate` with --data or --video",
+    "clip": "makes clips larger; give it to vfijax.zoom, `vfijax zoom` (vfijax.video.zoom_video) or "
+    "`vfijax evaluate` with --zoom",
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ class ModelConfig:
 
     Attributes:
       name: the entry of `MODELS` that the config was derived from.
+      kind: what the network does, see `KINDS`.
       stride: sides of the frames that the module receives are multiples of it.
       scale: output size divided by input size.
       any_time: the module takes `t`, the time of the wanted frame; the others know the middle only.
@@ -71,10 +81,21 @@ class ModelConfig:
     name: str
 
     architecture: ClassVar[str]
+    kind: ClassVar[Kind] = "pair"
     stride: ClassVar[int] = 1
     scale: ClassVar[int] = 1
     any_time: ClassVar[bool] = False
     random_times: ClassVar[bool] = False
+
+    def check_kind(self, kind: Kind, user: str) -> None:
+        """Raises ValueError for a network of another kind than `user` takes, and says what takes it."""
+        if self.kind != kind:
+            raise ValueError(f"{user}: the model is {self.name}, which {KINDS[self.kind]}")
+
+    @property
+    def learned(self) -> bool:
+        """Whether it has parameters; if not, `create` gives all there is of it."""
+        return hasattr(self, "widths")
 
     @property
     def searches(self) -> tuple[Search, ...]:
@@ -122,6 +143,29 @@ class ModelConfig:
             fields = ", ".join(sorted(known)) or "none"
             raise ValueError(f"{self.name}: no config field {', '.join(unknown)}; it has {fields}")
         return dataclasses.replace(self, **changes)
+
+
+def declared_graph(config: Any) -> ChannelGraph | None:
+    """The channel graph of a config, None where it declares none."""
+    try:
+        return config.graph() if hasattr(config, "graph") else None
+    except NotImplementedError:
+        return None
+
+
+def graph_of(config: Any) -> ChannelGraph:
+    """The channel graph of a config; ValueError if it declares none, or has nothing to shrink."""
+    kind, name = type(config).__name__, getattr(config, "name", "the model")
+    graph = declared_graph(config)
+    if graph is None:
+        raise ValueError(
+            f"{name}: {kind} declares no channel graph, and without one nobody knows which channels belong "
+            f"together; give {kind} a field `widths` and a method graph() that returns a "
+            "vfijax.channels.ChannelGraph with an Edge for every layer (docs/pruning.md has an example)"
+        )
+    if not graph.free:
+        raise ValueError(f"{name}: has no channels that could be removed")
+    return graph
 
 
 def forward(

@@ -23,6 +23,7 @@ import numpy as np
 from jax import lax
 
 from vfijax.channels import ChannelGraph
+from vfijax.levels import to_uint8
 from vfijax.media.flow import QUALITIES, Search, find_motion
 from vfijax.models.base import ModelConfig
 from vfijax.ops import bicubic
@@ -147,20 +148,12 @@ def on_host(
     def each(*batches: Any) -> np.ndarray:
         return np.stack([find(*items) for items in zip(*map(np.asarray, batches), strict=True)])
 
-    arrays = [lax.stop_gradient(array) for array in (eight_bits(f0), eight_bits(f1), *others)]
+    arrays = [lax.stop_gradient(array) for array in (*map(to_uint8, (f0, f1)), *others)]
     if not any(isinstance(array, jax.core.Tracer) for array in arrays):
         return each(*arrays)
     batch, height, width, _ = f0.shape
     shape = jax.ShapeDtypeStruct((batch, guesses, 2, height, width), jnp.float32)
     return jax.pure_callback(each, shape, *arrays, vmap_method="sequential")
-
-
-def eight_bits(frame: Any) -> Any:
-    """A frame as uint8, which is what flow is found on; in the array library that it comes in."""
-    if frame.dtype == jnp.uint8:
-        return frame
-    library = np if isinstance(frame, np.ndarray) else jnp
-    return (library.clip(frame, 0, 1) * 255 + 0.5).astype(library.uint8)
 
 
 CONFIGS: dict[str, ModelConfig] = {

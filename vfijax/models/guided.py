@@ -26,6 +26,7 @@ from jax import lax
 
 from vfijax.channels import NO_WIDTHS, ChannelGraph, Edge, Widths
 from vfijax.layers import Conv, PReLU, mean_pool, upsample
+from vfijax.levels import to_float
 from vfijax.media.flow import find_motion
 from vfijax.models import coarse
 from vfijax.models.base import ModelConfig
@@ -148,9 +149,7 @@ def _coarse_motion(widths: Widths, steps: int) -> Any:
     finds between them, a constant."""
 
     def found(tree: Any, *frames: jax.Array) -> jax.Array:
-        floats = (
-            f.astype(jnp.float32) / 255 if f.dtype == jnp.uint8 else f for f in map(jnp.asarray, frames)
-        )
+        floats = (to_float(jnp.asarray(frame)) for frame in frames)
         motion: Any = Coarse(widths, steps).apply({"params": tree}, *floats)
         return lax.stop_gradient(motion[-1])
 

@@ -3,8 +3,8 @@
 import csv
 import math
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from vfijax.files import write_text
 from vfijax.media.plot import bar_chart
+from vfijax.models.base import declared_graph
 from vfijax.params import ModelParams
 from vfijax.prune.flops import leaf_multiply_adds, path_name
 
@@ -53,11 +54,13 @@ class DensityReport:
     Attributes:
       layers: every kernel, in the order of the network's channel graph, or else of the tree.
       zeros, size: of all parameters, biases and slopes included.
+      params: the network, where it was one; `widths` asks it for its graph, and for more with some rules.
     """
 
     layers: tuple[LayerDensity, ...]
     zeros: int
     size: int
+    params: ModelParams | None = field(default=None, repr=False, compare=False)
 
     @property
     def density(self) -> float:
@@ -138,7 +141,8 @@ def density(params: ModelParams | Any, height: int = 256, width: int = 448) -> D
     """
     known = isinstance(params, ModelParams)
     tree = params.tree if known else params
-    order = _order(params) if known else {}
+    graph = declared_graph(params.config) if known else None
+    order = {edge.name: i for i, edge in enumerate(graph.edges)} if graph else {}
     amounts = leaf_multiply_adds(params, height, width) if known else {}
     zeros = size = 0
     layers = []
@@ -152,16 +156,7 @@ def density(params: ModelParams | Any, height: int = 256, width: int = 448) -> D
             inputs, outputs = leaf.shape[-2:]
             layers.append(LayerDensity(name, empty, leaf.size, inputs, outputs, amount))
     layers.sort(key=lambda layer: order.get(layer.name, len(order)))  # stable: others stay as they are
-    return DensityReport(tuple(layers), zeros, size)
-
-
-def _order(params: ModelParams) -> Mapping[str, int]:
-    """The places of the layers in the channel graph; a model need not declare one."""
-    try:
-        edges = params.config.graph().edges
-    except NotImplementedError:
-        return {}
-    return {edge.name: i for i, edge in enumerate(edges)}
+    return DensityReport(tuple(layers), zeros, size, params if known else None)
 
 
 def _cell(value: Any) -> str:

@@ -10,6 +10,7 @@ from jax.tree_util import tree_leaves_with_path as leaves_with_path
 
 from vfijax.channels import ChannelGraph, Edge
 from vfijax.models import create, shapes
+from vfijax.models.base import graph_of
 from vfijax.params import ModelParams
 from vfijax.prune.strength import PerChannel, strength
 
@@ -79,24 +80,6 @@ def shrunk_shapes(tree: Any, graph: ChannelGraph, widths: Mapping[str, int]) -> 
     }
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
     return _with_layers(abstract, layers)
-
-
-def graph_of(config: Any) -> ChannelGraph:
-    """The channel graph of a config; ValueError if it declares none, or has nothing to shrink."""
-    kind, name = type(config).__name__, getattr(config, "name", "the model")
-    try:
-        graph = config.graph() if hasattr(config, "graph") else None
-    except NotImplementedError:
-        graph = None
-    if graph is None:
-        raise ValueError(
-            f"{name}: {kind} declares no channel graph, and without one nobody knows which channels belong "
-            f"together; give {kind} a field `widths` and a method graph() that returns a "
-            "vfijax.channels.ChannelGraph with an Edge for every layer (docs/pruning.md has an example)"
-        )
-    if not graph.free:
-        raise ValueError(f"{name}: has no channels that could be removed")
-    return graph
 
 
 def check_widths(graph: ChannelGraph, widths: Mapping[str, int]) -> dict[str, int]:

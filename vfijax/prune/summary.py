@@ -114,11 +114,10 @@ def summary(
 
 
 def _static(params: ModelParams, height: int, width: int) -> dict[str, Any]:
-    leaves = jax.tree.leaves(params.tree)
     counts = model_counts(params, height, width)
     return {
-        "parameters": sum(leaf.size for leaf in leaves),
-        "bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in leaves),
+        "parameters": params.size,
+        "bytes": sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params.tree)),
         "multiply_adds": sum(counts.values()),
         "convolutions": counts["convolutions"],
         "xla_flops": xla_flops(params, height, width),

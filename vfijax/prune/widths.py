@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
-import jax
 import numpy as np
 
 from vfijax.channels import ChannelGraph, Edge, Widths
+from vfijax.models.base import graph_of
 from vfijax.params import ModelParams
-from vfijax.prune.density import DensityReport
+from vfijax.prune.density import DensityReport, density
 from vfijax.prune.flops import model_multiply_adds
-from vfijax.prune.shrink import check_widths, graph_of, shrunk_shapes
+from vfijax.prune.shrink import check_widths, shrunk_shapes
 from vfijax.prune.strength import alive
 
 Rule = Literal["paper", "sqrt", "exact", "uniform"]
@@ -59,8 +59,8 @@ def widths(
       "uniform": `ratio` C.
 
     Args:
-      source: a network, or the densities of one: its report, or layer name to density as `read_csv` makes
-        them. Densities need `graph`, and allow neither "exact" nor a budget.
+      source: a network or its report, or the densities of one: layer name to density as `read_csv` makes
+        them. Densities alone need `graph`, and allow neither "exact" nor a budget.
       rule: a name from `RULES`; or a user's table from space to width, as a mapping or a JSON file, which
         is taken as it is (spaces left out keep their width, and no other option applies).
       graph: the channel graph, where `source` is not the network.
@@ -83,8 +83,9 @@ def widths(
       ValueError: options that are unknown or do not go together, a table that does not fit, or a budget
         that even the narrowest network exceeds (the message says by how much).
     """
-    if isinstance(source, ModelParams):
-        graph = graph_of(source.config)
+    params = _network(source)
+    if params is not None:
+        graph = graph_of(params.config)
     elif graph is None:
         raise ValueError("widths: densities do not tell the channel graph; give graph=config.graph()")
     if not isinstance(rule, str) or rule.endswith(".json"):
@@ -108,11 +109,11 @@ def widths(
 
     if not given:
         return scaled(1.0)
-    if not isinstance(source, ModelParams):
+    if params is None:
         raise ValueError("widths: a budget needs the network as source; its densities do not tell its size")
     [(name, budget)] = given.items()
     top = 1 / min((part for part in fractions.values() if part > 0), default=1.0)
-    return _within(budget, name.replace("_", "-"), _cost(source, graph, name, size), scaled, top)
+    return _within(budget, name.replace("_", "-"), _cost(params, graph, name, size), scaled, top)
 
 
 def read_table(path: str | os.PathLike[str]) -> dict[str, int]:
@@ -124,6 +125,11 @@ def read_table(path: str | os.PathLike[str]) -> dict[str, int]:
     if not isinstance(table, dict):
         raise ValueError(f"{os.fspath(path)}: give one object from channel space to width, {{...}}")
     return table
+
+
+def _network(source: Source) -> ModelParams | None:
+    known = source.params if isinstance(source, DensityReport) else source
+    return known if isinstance(known, ModelParams) else None
 
 
 def _present(graph: ChannelGraph) -> dict[str, int]:
@@ -167,15 +173,16 @@ def _fractions(
         assert ratio is not None
         return dict.fromkeys(graph.free, ratio)
     if rule == "exact":
-        if not isinstance(source, ModelParams):
-            raise ValueError("widths: exact looks at single channels; give the network, not its report")
-        living = alive(source.tree, graph)
+        params = _network(source)
+        if params is None:
+            raise ValueError("widths: exact looks at single channels; give the network, not its densities")
+        living = alive(params.tree, graph)
         return {space: _fullest(living[space], graph.block_count(space)) for space in graph.free}
     proposals: dict[str, list[float]] = {space: [] for space in graph.free}
-    for edge, density in _densities(source, graph).items():
+    for edge, part in _densities(source, graph).items():
         joined = {*edge.inputs} if rule == "paper" else {*edge.inputs, edge.output}
         for space in joined & proposals.keys():
-            proposals[space].append(density if rule == "paper" else math.sqrt(density))
+            proposals[space].append(part if rule == "paper" else math.sqrt(part))
     choose = max if policy == "max" else min
     return {space: choose(parts, default=1.0) for space, parts in proposals.items()}
 
@@ -189,8 +196,7 @@ def _densities(source: Source, graph: ChannelGraph) -> dict[Edge, float]:
     """The part of every kernel that is not zero."""
     mixing = [edge for edge in graph.edges if edge.inputs]
     if isinstance(source, ModelParams):
-        kernels = {edge: np.asarray(edge.layer(source.tree)["kernel"]) for edge in mixing}
-        return {edge: np.count_nonzero(kernel) / kernel.size for edge, kernel in kernels.items()}
+        source = density(source.tree)
     densities = source.densities if isinstance(source, DensityReport) else source
     missing = [edge.name for edge in mixing if edge.name not in densities]
     if missing:
@@ -205,11 +211,9 @@ def _cost(
 
     @functools.cache
     def cost(table: Widths) -> int:
-        tree = shrunk_shapes(params.tree, graph, table)
-        if what == "parameters":
-            return sum(leaf.size for leaf in jax.tree.leaves(tree))
         config = params.config.replace(widths=params.config.widths.replace(table))
-        return model_multiply_adds(ModelParams(tree, config), *size)
+        narrower = ModelParams(shrunk_shapes(params.tree, graph, table), config)
+        return narrower.size if what == "parameters" else model_multiply_adds(narrower, *size)
 
     return cost
 

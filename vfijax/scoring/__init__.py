@@ -3,10 +3,7 @@
 `score_triplets(params, find_set(directory)).means` is what papers report.
 """
 
-from vfijax.scoring.pictures import error_picture, sheet
-from vfijax.scoring.protocols import MEASURES, PROTOCOLS, Protocol, measure, predict
-from vfijax.scoring.report import Report, Row, environment
-from vfijax.scoring.spacetime import (
+from vfijax.scoring.clips import (
     CLIP_MEASURES,
     CLIP_SET_FRAMES,
     KINDS,
@@ -17,6 +14,8 @@ from vfijax.scoring.spacetime import (
     score_frame,
     two_stage,
 )
+from vfijax.scoring.protocols import MEASURES, PROTOCOLS, Protocol, measure, predict
+from vfijax.scoring.report import Report, Row, environment
 from vfijax.scoring.triplets import SET_SIZES, find_groups, find_set, sample, score_triplets, write_worst
 from vfijax.scoring.video import score_video
 
@@ -33,7 +32,6 @@ __all__ = [
     "Report",
     "Row",
     "environment",
-    "error_picture",
     "find_clip_set",
     "find_groups",
     "find_set",
@@ -44,7 +42,6 @@ __all__ = [
     "score_frame",
     "score_triplets",
     "score_video",
-    "sheet",
     "two_stage",
     "write_worst",
 ]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vfijax import perceptual
+from vfijax.levels import rounded, to_float, truncated
 from vfijax.media import MediaError
 from vfijax.metrics import SSIM_WINDOW, mean_absolute_error, psnr, rmse, ssim, ssim_gaussian
 from vfijax.pairs import find_motion, interpolate
@@ -151,7 +152,7 @@ def predict_at(
     params: ModelParams, first: np.ndarray, last: np.ndarray, times: Sequence[float]
 ) -> Iterator[jax.Array]:
     """The same for any times in (0, 1), one after the other."""
-    first, last = _divided(first), _divided(last)
+    first, last = to_float(first), to_float(last)
     motion = find_motion(params, first, last)
     return (interpolate(params, first, last, t=t, motion=motion) for t in times)
 
@@ -181,33 +182,13 @@ def measure(
             f"{name}: the true frame is black, and its greatest value cannot be the peak of PSNR; "
             "use the protocol 'published'"
         )
-    scored = prediction if protocol.levels == "raw" else _divided(LEVELS[protocol.levels](prediction))
-    scores = jax.device_get(_scores(scored, _divided(truth), lpips, protocol))
+    # In NumPy: fused with the measures, equal frames would not give equal floats.
+    scored = prediction if protocol.levels == "raw" else to_float(LEVELS[protocol.levels](prediction))
+    scores = jax.device_get(_scores(scored, to_float(truth), lpips, protocol))
     return {measure: float(scores[measure]) for measure in protocol.measures}
 
 
-def eight_bit(frame: jax.Array | np.ndarray) -> np.ndarray:
-    """A frame as the nearest 8-bit one, ties to even.
-
-    The published code adds a half and drops the digits after the point, which is the same except for
-    ties. A network meets none, but the average of two 8-bit frames is one in every second pixel, and
-    float32 then decides by its last bit; the fourth decimal settles what is a tie.
-    """
-    levels = np.clip(np.asarray(frame, np.float64), 0, 1) * 255
-    return np.rint(np.round(levels, 4)).astype(np.uint8)
-
-
-def truncated(frame: jax.Array) -> np.ndarray:
-    """A frame clipped, multiplied by 255 in float32, and cut off to 8 bits, as SepConv and EDSC do."""
-    return (np.clip(np.asarray(frame, np.float32), 0, 1) * np.float32(255)).astype(np.uint8)
-
-
-LEVELS: dict[str, Callable[[jax.Array], np.ndarray]] = {"nearest": eight_bit, "truncated": truncated}
-
-
-def _divided(image: np.ndarray) -> np.ndarray:
-    """To [0, 1] in NumPy: fused with the measures, equal frames would not give equal floats."""
-    return image.astype(np.float32) / np.float32(255)
+LEVELS: dict[str, Callable[[jax.Array], np.ndarray]] = {"nearest": rounded, "truncated": truncated}
 
 
 @partial(jax.jit, static_argnames="protocol")

@@ -10,12 +10,12 @@ import numpy as np
 
 from vfijax.command import Progress
 from vfijax.files import IMAGE_SUFFIXES, natural_key
+from vfijax.levels import to_uint8
 from vfijax.media import MediaError, Triplet, find_triplets, read_ahead, read_image, write_image
 from vfijax.media.layouts import NoTriplets, find_images
-from vfijax.pairs import to_uint8
+from vfijax.media.sheet import ERROR_GAIN, average, error_picture, sheet
 from vfijax.params import ModelParams
 from vfijax.perceptual import Lpips
-from vfijax.scoring.pictures import ERROR_GAIN, average, error_picture, sheet
 from vfijax.scoring.protocols import Protocol, measure, predict, protocol_for
 from vfijax.scoring.report import Report, Row
 

@@ -2,37 +2,22 @@
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
-from fractions import Fraction
-from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 
-from vfijax.media import (
-    Frame,
-    ImageFolderReader,
-    MediaError,
-    VideoInfo,
-    VideoReader,
-    VideoWriter,
-    read_ahead,
-    upright,
-)
+from vfijax.command import Progress
+from vfijax.levels import to_uint8
+from vfijax.media import Frame, MediaError, VideoInfo, VideoWriter, open_source, prefetch, upright
+from vfijax.media.sheet import CAPTION_HEIGHT, ERROR_GAIN, error_picture, sheet
 from vfijax.models import create
-from vfijax.pairs import to_uint8
 from vfijax.params import ModelParams
 from vfijax.perceptual import Lpips
-from vfijax.scoring.pictures import CAPTION_HEIGHT, ERROR_GAIN, error_picture, sheet
 from vfijax.scoring.protocols import measure, predict_at, protocol_for
 from vfijax.scoring.report import Report, Row
-from vfijax.scoring.triplets import Progress
-
-FOLDER_RATE = Fraction(24)  # frames per second of a folder of images, which cannot say it
-
-Reader = VideoReader | ImageFolderReader
 
 
 def score_video(
@@ -79,11 +64,12 @@ def score_video(
     chosen, path, blend = protocol_for(protocol, lpips), Path(path), create("blend", 0)
     times = [j / factor for j in range(1, factor)]
     rows: list[Row] = []
-    with _open(path) as reader:
+    with open_source(path) as reader:
         chosen.check_size(path, reader.info.height, reader.info.width)
         count = reader.info.frames
         expected = None if count is None else max(0, (count - factor - 1) // every + 1) * (factor - 1)
-        with closing(_decoded(reader)) as frames, _film(compare, path, reader.info) as film:
+        decoded = (f._replace(image=upright(f.image, reader.info.display_matrix)) for f in reader)
+        with closing(prefetch(decoded)) as frames, _film(compare, path, reader.info) as film:
             for start, (left, *between, right) in _groups(frames, factor + 1, every):
                 predicted = (predict_at(model, left.image, right.image, times) for model in (params, blend))
                 for number, truth, prediction, average in zip(
@@ -119,20 +105,6 @@ def _checked(factor: int, every: int | None, compare: bool) -> int:
             f"every is {every}; give {factor} or more, and none for a comparison video: it shows all frames"
         )
     return every
-
-
-def _open(path: Path) -> Reader:
-    return ImageFolderReader(path, FOLDER_RATE) if path.is_dir() else VideoReader(path)
-
-
-def _decoded(reader: Reader) -> Generator[Frame, None, None]:
-    """The frames as they are displayed, decoded in a thread a few frames ahead."""
-    source = iter(reader)
-    with closing(read_ahead(lambda _: next(source, None), repeat(None), threads=1)) as ahead:
-        for frame in ahead:
-            if frame is None:
-                return
-            yield frame._replace(image=upright(frame.image, reader.info.display_matrix))
 
 
 def _groups(frames: Iterable[Frame], size: int, every: int) -> Iterator[tuple[int, tuple[Frame, ...]]]:

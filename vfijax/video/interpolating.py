@@ -2,10 +2,9 @@
 
 import os
 from collections.abc import Iterator
-from fractions import Fraction
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, Unpack
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from vfijax.media import Frame, read_ahead
 from vfijax.pairs import find_motion, interpolate_n
 from vfijax.params import ModelParams
-from vfijax.video.pipeline import Progress, Summary, device_memory, stream, timed
+from vfijax.video.pipeline import Output, Summary, device_memory, stream, timed
 from vfijax.video.timing import Timing
 
 ADVICE = "reduce the video or use another device"  # where frames do not fit
@@ -25,11 +24,7 @@ def interpolate_video(
     params: ModelParams,
     *,
     factor: int = 2,
-    slowmo: bool = False,
-    fps: Fraction | None = None,
-    crf: int | None = None,
-    audio: bool = True,
-    progress: Progress | None = None,
+    **output: Unpack[Output],
 ) -> Summary:
     """Puts factor - 1 new frames between each two frames of a video or of a folder of images.
 
@@ -45,11 +40,7 @@ def interpolate_video(
       params: the model.
       factor: 2 or more. A model that knows the middle only reaches others than 2, 4, 8 approximately, see
         `interpolate_n`.
-      slowmo: keeps the frame rate and stretches time by the factor; audio is left out.
-      fps: frames per second of a folder of images as they are, before interpolation; 24 if None.
-      crf: constant rate factor of the encoder; None takes the codec's in `CODECS`.
-      audio: copies the audio streams as they are.
-      progress: called with the number of frames written and the number expected, or None.
+      **output: `slowmo`, `fps`, `crf`, `audio` and `progress`, see `Output`.
 
     Raises:
       MediaError: source or target cannot be used, or the source has fewer than two frames.
@@ -57,17 +48,12 @@ def interpolate_video(
       OSError: the target cannot be written.
       MemoryError: the frames do not fit on the device.
     """
-    timing = Timing(factor, slowmo)
-    if params.config.scale != 1:
-        raise ValueError(
-            f"the model is {params.config.name}, which enlarges clips; give it to `vfijax zoom` "
-            "(vfijax.video.zoom_video), or a model for pairs of frames here"
-        )
+    params.config.check_kind("pair", "interpolate_video")
 
-    def make(frames: Iterator[Frame]) -> Iterator[Frame | None]:
+    def make(frames: Iterator[Frame], timing: Timing) -> Iterator[Frame | None]:
         return timed(partial(_interpolated, params, n=factor - 1), frames, timing)
 
-    return stream(source, target, make, timing, fps=fps, crf=crf, audio=audio, progress=progress)
+    return stream(source, target, make, factor, **output)
 
 
 def _interpolated(params: ModelParams, images: Iterator[np.ndarray], n: int) -> Iterator[np.ndarray]:

@@ -1,15 +1,14 @@
 """Decode, compute and encode at the same time, with a few frames in memory: what all commands share."""
 
 import os
-import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import tee
 from pathlib import Path
-from queue import Empty, Queue
+from typing import TypedDict
 
 import jax
 import numpy as np
@@ -17,24 +16,36 @@ import numpy as np
 from vfijax.command import Progress
 from vfijax.media import (
     Frame,
-    ImageFolderReader,
     ImageFolderWriter,
     MediaError,
     VideoInfo,
-    VideoReader,
     VideoWriter,
+    open_source,
+    prefetch,
 )
 from vfijax.video.timing import Timing
 
-DEFAULT_FPS = Fraction(24)  # of a folder of images
-QUEUED = 3  # frames between two stages
-
-Reader = VideoReader | ImageFolderReader
-Writer = VideoWriter | ImageFolderWriter
-
 # All source frames to all frames of the result. None among these is no frame, but says that a part of a
 # long computation is done, so that Ctrl-C need not wait for the next frame.
-Making = Callable[[Iterator[Frame]], Iterator[Frame | None]]
+Making = Callable[[Iterator[Frame], Timing], Iterator[Frame | None]]
+
+
+class Output(TypedDict, total=False):
+    """How a result is written: keywords of all functions that make a video.
+
+    Attributes:
+      slowmo: keeps the frame rate and stretches time by the factor; audio is left out. False if not given.
+      fps: frames per second of a folder of images as they are, before anything is made; 24 if None.
+      crf: constant rate factor of the encoder; None takes the codec's in `vfijax.media.CODECS`.
+      audio: copies the audio streams as they are; True if not given.
+      progress: called with the number of frames written and the number expected, or None.
+    """
+
+    slowmo: bool
+    fps: Fraction | None
+    crf: int | None
+    audio: bool
+    progress: Progress | None
 
 
 @dataclass(frozen=True)
@@ -51,14 +62,28 @@ class Summary:
     cuts: tuple[int, ...] = ()  # the first source frame after each scene cut that was found
     dropped: int = 0  # source frames at the end that have no part in the result
 
+    def __str__(self) -> str:
+        """The one line that a command on a video ends with."""
+        notes = [self.audio]
+        if self.cuts:
+            notes.append(f"scene cuts at source frames {', '.join(map(str, self.cuts))}")
+        if self.dropped:
+            notes.append(f"the last {self.dropped} source frames dropped, as published windows do")
+        return (
+            f"{self.target}: {self.frames} frames from {self.source_frames}, "
+            f"{float(self.rate):.6g} frames/s, {float(self.duration):.2f} s; {'; '.join(notes)}; "
+            f"took {self.elapsed:.1f} s"
+        )
+
 
 def stream(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     make: Making,
-    timing: Timing,
+    factor: int,
     *,
     scale: int = 1,
+    slowmo: bool = False,
     fps: Fraction | None = None,
     crf: int | None = None,
     audio: bool = True,
@@ -66,22 +91,22 @@ def stream(
 ) -> Summary:
     """Reads a video or a folder of images, and writes the frames that `make` makes of it.
 
-    One thread decodes, one makes frames, the calling one encodes. What `interpolate_video` says of
-    source, target, fps, crf, audio, progress and errors holds here; `timing` and `scale` describe the
-    frames that are made: how many, when, and how many times larger.
+    One thread decodes, one makes frames, the calling one encodes. What `interpolate_video` says of source,
+    target and errors holds here, and `Output` explains the keywords; `factor` and `scale` describe the frames
+    that are made: how many times as many, and how many times larger.
     """
-    source, target = Path(source), Path(target)
+    source, target, timing = Path(source), Path(target), Timing(factor, slowmo)
     began = time.monotonic()
     if source.exists() and target.exists() and source.samefile(target):
         raise MediaError(f"{target}: is the source itself; give another name for the result")
-    with _open_source(source, fps) as reader:
-        audio_note, copied = _audio_plan(reader.info, target, wanted=audio, slowmo=timing.slowmo)
+    with open_source(source, fps) as reader:
+        audio_note, copied = _audio_plan(reader.info, target, wanted=audio, slowmo=slowmo)
         info = _described(reader.info, timing, scale)
         made, start, end = 0, None, Fraction(0)
         with (
             _open_target(target, info, crf, source if copied else None) as writer,
             closing(prefetch(_two_or_more(reader, source))) as frames,
-            closing(prefetch(make(frames))) as results,
+            closing(prefetch(make(frames, timing))) as results,
         ):
             for frame in results:
                 writer.write(frame)
@@ -91,7 +116,7 @@ def stream(
                     progress(made, info.frames)
     return Summary(
         target=target,
-        source_frames=(made - 1) // timing.factor + 1,
+        source_frames=(made - 1) // factor + 1,
         frames=made,
         rate=info.rate,
         duration=end - (start or 0),
@@ -126,40 +151,6 @@ def device_memory(width: int, height: int, advice: str) -> Iterator[None]:
         ) from error
 
 
-def prefetch(frames: Iterable[Frame | None], depth: int = QUEUED) -> Generator[Frame, None, None]:
-    """Runs an iterator in a thread of its own, at most `depth` frames ahead; its errors arrive here.
-
-    Closing the generator stops the thread at the next frame or None, and waits for it, so that what it
-    reads from can be closed. None is passed over otherwise.
-    """
-    ready: Queue[Frame | BaseException | None] = Queue(depth)
-    stopped = threading.Event()
-
-    def work() -> None:
-        try:
-            for frame in frames:
-                if frame is not None:
-                    ready.put(frame)
-                if stopped.is_set():
-                    break
-            ready.put(None)
-        except BaseException as error:
-            ready.put(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while (got := ready.get()) is not None:
-            if isinstance(got, BaseException):
-                raise got
-            yield got
-    finally:
-        stopped.set()
-        while thread.is_alive():
-            with suppress(Empty):
-                ready.get(timeout=0.05)  # makes room for a thread that waits to put
-
-
 def _described(given: VideoInfo, timing: Timing, scale: int) -> VideoInfo:
     """What describes the result."""
     return replace(
@@ -182,23 +173,13 @@ def _two_or_more(frames: Iterable[Frame], source: Path) -> Iterator[Frame]:
     yield from frames
 
 
-def _open_source(source: Path, fps: Fraction | None) -> Reader:
-    if fps is not None and fps <= 0:
-        raise ValueError(f"fps is {fps}; give a positive number of frames per second")
-    if source.is_dir():
-        return ImageFolderReader(source, DEFAULT_FPS if fps is None else fps)
-    if fps is not None:
-        raise ValueError(
-            f"fps is for folders of images; {source} has its own frame rate (see slowmo to stretch it)"
-        )
-    return VideoReader(source)
-
-
 def _is_folder(target: Path) -> bool:
     return target.is_dir() or not target.suffix
 
 
-def _open_target(target: Path, info: VideoInfo, crf: int | None, audio_from: Path | None) -> Writer:
+def _open_target(
+    target: Path, info: VideoInfo, crf: int | None, audio_from: Path | None
+) -> VideoWriter | ImageFolderWriter:
     if _is_folder(target):
         return ImageFolderWriter(target, info)
     return VideoWriter(target, info, crf=crf, audio_from=audio_from)

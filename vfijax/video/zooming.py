@@ -3,24 +3,21 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
+from vfijax.clip_windows import WINDOW, Plan, complete, plan
+from vfijax.clips import zoom
 from vfijax.media import Frame, MediaError
 from vfijax.params import ModelParams
-from vfijax.spacetime import zoom
-from vfijax.video.pipeline import Progress, Summary, device_memory, stream, timed
+from vfijax.video.pipeline import Output, Summary, device_memory, stream, timed
 from vfijax.video.scenes import scenes
 from vfijax.video.tiles import Grid, Strip, tiles
 from vfijax.video.timing import Timing
-from vfijax.video.windows import check_window, complete, published_windows, windows
 
-WINDOW, OVERLAP = 4, 2  # frames; the published network was trained on windows of four
-
-Windows = Callable[[Iterable[np.ndarray]], Iterator[tuple[list[np.ndarray], range]]]
 Cover = Callable[[int, int], Grid]  # of a height and a width
 Images = Iterator[np.ndarray | None]  # images, and None after each part of the work
 
@@ -44,11 +41,7 @@ def zoom_video(
     cuts: bool = True,
     tile: int | None = None,
     tile_overlap: int | None = None,
-    slowmo: bool = False,
-    fps: Fraction | None = None,
-    crf: int | None = None,
-    audio: bool = True,
-    progress: Progress | None = None,
+    **output: Unpack[Output],
 ) -> Summary:
     """Makes a video or a folder of images four times larger, with a new frame between each two.
 
@@ -76,54 +69,30 @@ def zoom_video(
       MediaError: also for fewer frames than a window with `published`.
       ValueError: a model of another architecture, a window, overlap or tile out of range.
     """
-    scale = params.config.scale
-    if scale == 1:
-        raise ValueError(
-            f"the model is {params.config.name}, which makes frames between two frames of the same size; "
-            "give it to `vfijax interpolate` (vfijax.video.interpolate_video), or a zooming_slowmo model here"
-        )
-    plan = _windows(window, overlap, published)
+    params.config.check_kind("clip", "zoom_video")
+    divided = plan(window, overlap, published)
     cover = partial(tiles, tile=tile, overlap=tile_overlap, stride=params.config.stride)
     cover(1, 1)  # a wrong tile is an error before the source is opened
-    timing, seen = Timing(2, slowmo), _Seen()
+    seen = _Seen()
 
-    def make(frames: Iterator[Frame]) -> Iterator[Frame | None]:
+    def make(frames: Iterator[Frame], timing: Timing) -> Iterator[Frame | None]:
         frames = _counted(frames, seen)
         if published:
             frames = _complete(frames, window, seen, source)
         found = None if published or not cuts else seen.cuts
-        return timed(lambda images: _zoomed(params, images, plan, cover, found), frames, timing)
+        return timed(lambda images: _zoomed(params, images, divided, cover, found), frames, timing)
 
-    summary = stream(
-        source,
-        target,
-        make,
-        timing,
-        scale=scale,
-        fps=fps,
-        crf=crf,
-        audio=audio,
-        progress=_of_unknown(progress) if published and progress else progress,
-    )
+    progress = output.get("progress")
+    if published and progress:  # how many frames will be dropped is not known
+        output["progress"] = lambda done, _: progress(done, None)
+    summary = stream(source, target, make, 2, scale=params.config.scale, **output)
     return replace(summary, cuts=tuple(seen.cuts), dropped=seen.frames - summary.source_frames)
-
-
-def _windows(window: int, overlap: int | None, published: bool) -> Windows:
-    if not published:
-        overlap = OVERLAP if overlap is None else overlap
-        check_window(window, overlap)
-        return lambda images: windows(images, window, overlap)
-    if overlap is not None:
-        raise ValueError(f"overlap is {overlap}, but published windows share one frame; leave it out")
-    if window < 2:
-        raise ValueError(f"window is {window}; give 2 frames or more")
-    return lambda images: published_windows(images, window)
 
 
 def _zoomed(
     params: ModelParams,
     images: Iterable[np.ndarray],
-    plan: Windows,
+    divided: Plan[np.ndarray],
     cover: Cover,
     cuts: list[int] | None,
 ) -> Images:
@@ -131,7 +100,7 @@ def _zoomed(
     last: np.ndarray | None = None
     for scene in [images] if cuts is None else scenes(images, cuts):
         yield last  # between the frames beside a cut; None before the first scene
-        for held, outputs in plan(scene):
+        for held, outputs in divided(scene):
             for image in _window(params, held, outputs, cover):
                 last = last if image is None else image
                 yield image
@@ -174,7 +143,3 @@ def _complete(
         raise MediaError(
             f"{Path(source)}: has {seen.frames} frames; a published window takes {window}, give a smaller one"
         )
-
-
-def _of_unknown(progress: Progress) -> Progress:
-    return lambda done, _: progress(done, None)

@@ -1,0 +1,50 @@
+"""What the commands that make a video have in common: their options, and what they do around the work."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from vfijax.command import progress
+from vfijax.params import ModelParams
+from vfijax.video import Summary
+
+
+@dataclass(frozen=True)
+class MakingArgs:
+    """From what a video is made, what it is written to, and how."""
+
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
+    """A video, or a folder of images in natural order."""
+
+    target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="TARGET")]
+    """A video (.mp4, .m4v, .mov, .mkv, .webm), or a name without suffix for a folder of PNG images."""
+
+    slowmo: bool = False
+    """Keep the frame rate and stretch time, so that more frames make a slower video; leaves the audio out."""
+
+    fps: Annotated[str | None, tyro.conf.arg(metavar="RATE")] = None
+    """Frames per second of a folder of images as they are, as 25 or 30000/1001 (24 if not given)."""
+
+    crf: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Quality of the encoder, 0 is best (H.264: 18, VP9: 24 if not given)."""
+
+    audio: bool = True
+    """Copy the audio."""
+
+    def write(self, make: Callable[..., Summary], params: ModelParams, **options: Any) -> None:
+        """Calls `interpolate_video` or `zoom_video` with these options, shows how far it is, and sums up."""
+        written = {"slowmo": self.slowmo, "fps": _rate(self.fps), "crf": self.crf, "audio": self.audio}
+        with progress(self.target.name) as show:
+            summary = make(self.source, self.target, params, progress=show, **written, **options)
+        print(summary)
+
+
+def _rate(text: str | None) -> Fraction | None:
+    try:
+        return None if text is None else Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"--fps {text}: give a number such as 25, 23.976 or 24000/1001") from None
