@@ -31,7 +31,7 @@ from datasets.patches.statistics import Statistics, of_triplet
 from datasets.records import Records
 from datasets.sources import Source, bad_item
 from vfijax.command import Progress
-from vfijax.files import write_text
+from vfijax.files import hidden_name, write_text
 from vfijax.media import MediaError, decode_image, read_ahead, write_image
 
 FORMAT = 1
@@ -138,7 +138,7 @@ def prepare_patches(
     measure = measure_named(motion)
     wanted = {"source": name, "items": len(source), "motion": motion, **asdict(parameters)}
     out = Path(out).absolute()
-    work = out.with_name(f".{out.name}.partial")
+    work = hidden_name(out, ".partial")
     if overwrite:
         shutil.rmtree(work, ignore_errors=True)
     elif out.exists():
