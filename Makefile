@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo demo-train test test-next lint bench soak clean
+.PHONY: demo demo-train test test-next lint docs bench soak clean
 
 demo: .venv/ready
 	$(BIN)/python -m train.demo --out demo
@@ -23,6 +23,11 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m mkdocs build --strict --quiet
+
+# The pages and the API reference as a site, in site/; a broken link or reference is an error.
+docs: .venv/ready
+	$(BIN)/python -m mkdocs build --strict
 
 # Training runs killed at ten random moments; each must end as if nothing had happened.
 soak: .venv/ready
@@ -32,7 +37,7 @@ bench: .venv/ready
 	$(BIN)/python -m benchmarks.run
 
 clean:
-	rm -rf .venv .venv-next
+	rm -rf .venv .venv-next site
 
 .venv/ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv

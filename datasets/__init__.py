@@ -1,12 +1,12 @@
 """Training and evaluation data: sources of frames, and batches made from them."""
 
-from datasets.built import BUILDERS, open_built
-from datasets.choice import Choice, Sources, open_sources
-from datasets.patch_cache import open_patches
+from datasets.builders.built import BUILDERS, open_built
+from datasets.opening import Choice, Sources, open_sources
+from datasets.patches import open_patches
 from datasets.pipeline import (
     Reading,
     as_batch,
-    as_space_time_batch,
+    as_clip_batch,
     evaluation_clips,
     evaluation_triplets,
     sample_batches,
@@ -17,7 +17,7 @@ from datasets.scenes import Scene, SceneSource
 from datasets.sources import BadItem, ClipSource, PictureSource, Source, TripletSource
 from datasets.synthetic import SyntheticSource
 from datasets.timed import TimedTriplet
-from datasets.transforms import AUGMENTATIONS, Augmentation, SpaceTimeClip, TrainingTriplet
+from datasets.transforms import AUGMENTATIONS, Augmentation, TrainingClip, TrainingTriplet
 
 __all__ = [
     "AUGMENTATIONS",
@@ -32,13 +32,13 @@ __all__ = [
     "SceneSource",
     "Source",
     "Sources",
-    "SpaceTimeClip",
     "SyntheticSource",
     "TimedTriplet",
+    "TrainingClip",
     "TrainingTriplet",
     "TripletSource",
     "as_batch",
-    "as_space_time_batch",
+    "as_clip_batch",
     "evaluation_clips",
     "evaluation_triplets",
     "open_built",

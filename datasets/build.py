@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -18,9 +18,9 @@ from typing import Annotated
 import tensorflow_datasets as tfds
 import tyro
 
-from datasets.builder import Counts, FrameBuilder, errors_only, listing
-from datasets.built import BUILDERS, DataDir, open_builder
-from vfijax.command import progress as progress_bar
+from datasets.builders.base import Counts, FrameBuilder, errors_only, listing
+from datasets.builders.built import BUILDERS, DataDir, open_builder
+from vfijax.command import Progress, progress, run_main
 from vfijax.media import MediaError
 
 
@@ -62,7 +62,7 @@ def build(
     *,
     skip_bad: bool = False,
     overwrite: bool = False,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress | None = None,
 ) -> Built:
     """Builds a data set, unless it is there already.
 
@@ -105,7 +105,7 @@ def _generate(
     work: Path,
     manual_dir: str | os.PathLike[str],
     skip_bad: bool,
-    progress: Callable[[int, int | None], None] | None,
+    progress: Progress | None,
 ) -> None:
     """Builds into a directory of its own, since TFDS removes an old one before the new one is there."""
     builder = open_builder(name, work)
@@ -156,31 +156,22 @@ class Args:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns 0, 1 for errors, 2 for wrong usage, 130 for Ctrl-C."""
+    """Runs the command; returns its exit status, see `vfijax.command.run_main`."""
     program = "python -m datasets.build"
     args = tyro.cli(Args, prog=program, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
-    try:
-        return _run(args)
-    except (ValueError, OSError) as error:
-        if os.environ.get("VFIJAX_DEBUG"):
-            raise
-        print(f"datasets.build: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("datasets.build: interrupted; nothing was left under the final name", file=sys.stderr)
-        return 130
+    return run_main("datasets.build", lambda: _run(args), lines=True)
 
 
-def _run(args: Args) -> int:
+def _run(args: Args) -> None:
     if args.list:
         print("\n\n".join(_about(name) for name in BUILDERS))
-        return 0
+        return
     if not args.name:
         raise MediaError(f"give the name of a data set, one of {', '.join(BUILDERS)}")
     if args.manual_dir is None:
         args = replace(args, manual_dir=_needless(args))
     assert args.manual_dir is not None
-    with progress_bar(args.name) as show:
+    with progress(args.name) as show:
         built = build(
             args.name,
             args.manual_dir,
@@ -190,7 +181,6 @@ def _run(args: Args) -> int:
             progress=show,
         )
     print(_report(built))
-    return 0
 
 
 def _needless(args: Args) -> Path:

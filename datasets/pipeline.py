@@ -14,7 +14,7 @@ import numpy as np
 from datasets.scenes import SceneSource
 from datasets.sources import Source
 from datasets.timed import TimedTriplet
-from datasets.transforms import SCALE, SpaceTimeClip, TrainingTriplet, centre_crop, reduced
+from datasets.transforms import SCALE, TrainingClip, TrainingTriplet, centre_crop, reduced
 
 ENDLESS = 2**50  # items; grain's own endless repeat cannot be counted any more once it is batched
 ROLES = ("first", "middle", "last")  # of the frames of a triplet; the middle one is the target
@@ -36,15 +36,12 @@ class Reading:
     processes: int = 1
 
 
-HERE = Reading()
-
-
 def as_batch(triplets: np.ndarray) -> dict[str, np.ndarray]:
     """Triplets [B, 3, H, W, 3] as a dict of [B, H, W, 3] by role."""
     return {role: triplets[:, i] for i, role in enumerate(ROLES)}
 
 
-def as_space_time_batch(clips: np.ndarray) -> dict[str, np.ndarray]:
+def as_clip_batch(clips: np.ndarray) -> dict[str, np.ndarray]:
     """Clips [B, 2N-1, H, W, 3], sides multiples of 4, as `inputs` [B, N, H/4, W/4, 3] and `targets`."""
     return {"inputs": np.stack([reduced(clip[::2]) for clip in clips]), "targets": clips}
 
@@ -80,7 +77,7 @@ def training_batches(
 
 def sample_batches(
     sources: Sequence[tuple[Source | SceneSource, float]],
-    transform: TimedTriplet | SpaceTimeClip,
+    transform: TimedTriplet | TrainingClip,
     *,
     batch: int,
     seed: int,
@@ -91,7 +88,7 @@ def sample_batches(
     at any time, or clips for space-time super-resolution.
 
     Yields:
-      The dicts of `TimedTriplet` or of `SpaceTimeClip`, every entry with a leading axis of batch / processes.
+      The dicts of `TimedTriplet` or of `TrainingClip`, every entry with a leading axis of batch / processes.
     """
     return _batches(_stream(sources, seed).random_map(transform), batch, start, reading)
 

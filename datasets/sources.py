@@ -315,11 +315,18 @@ def open_items(
       MediaError: no clip is large enough.
       BadItem: a clip that cannot be read.
     """
-    source, note = _open(items, least, cache_bytes, skip_bad, frames)
-    return (Tolerant(source) if skip_bad else source), note
+    left_out = ""
+    clips = [item for item in items if isinstance(item, Path)]
+    if clips:
+        items = _large_enough(clips, least, skip_bad)
+        small = len(clips) - len(items)
+        left_out = f" ({small} smaller than {least}x{least} left out)" if small else ""
+    source, note = source_of(items, least, cache_bytes, frames)
+    return (Tolerant(source) if skip_bad else source), note + left_out
 
 
-def _open(items: Items, least: int, cache_bytes: int, skip_bad: bool, frames: int) -> tuple[Source, str]:
+def source_of(items: Items, least: int, cache_bytes: int, frames: int = TRIPLET) -> tuple[Source, str]:
+    """The same of files that are taken as they are, without opening one."""
     triplets = [item for item in items if isinstance(item, Triplet)]
     if triplets:
         return TripletSource(triplets, least), f"{len(triplets)} triplets"
@@ -327,6 +334,10 @@ def _open(items: Items, least: int, cache_bytes: int, skip_bad: bool, frames: in
     if runs:
         return PictureSource(runs, least), f"{len(runs)} sequences of {frames} pictures"
     clips = [item for item in items if isinstance(item, Path)]
+    return ClipSource(clips, least, cache_bytes, frames), f"{len(clips)} clips"
+
+
+def _large_enough(clips: Sequence[Path], least: int, skip_bad: bool) -> list[Path]:
     sides = {clip: side for clip in clips if (side := _side_if_readable(clip, skip_bad)) is not None}
     kept = [clip for clip, side in sides.items() if side >= least]
     if not kept:
@@ -334,9 +345,7 @@ def _open(items: Items, least: int, cache_bytes: int, skip_bad: bool, frames: in
             f"all {len(clips)} clips, such as {clips[0]}, are smaller than the crop of {least}x{least}"
             + (f"; give --data.crop {max(sides.values())} or less" if sides else " or unreadable")
         )
-    small = len(clips) - len(kept)
-    left_out = f" ({small} smaller than {least}x{least} left out)" if small else ""
-    return ClipSource(kept, least, cache_bytes, frames), f"{len(kept)} clips{left_out}"
+    return kept
 
 
 def _side_if_readable(clip: Path, skip_bad: bool) -> int | None:

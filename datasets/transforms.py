@@ -1,7 +1,7 @@
 """Training transforms on short sequences of frames, with explicit randomness.
 
 A sequence is uint8 [N, H, W, 3], N frames in the order of time. Every function that chooses takes a
-generator; `TrainingTriplet` and `SpaceTimeClip` string them together for grain, which hands them one
+generator; `TrainingTriplet` and `TrainingClip` string them together for grain, which hands them one
 that depends on the seed and the position in the stream alone.
 """
 
@@ -178,7 +178,7 @@ class TrainingTriplet(grain.transforms.RandomMap):
 
 
 @dataclass(frozen=True)
-class SpaceTimeClip(grain.transforms.RandomMap):
+class TrainingClip(grain.transforms.RandomMap):
     """Sequence -> clip for space-time super-resolution (Zooming Slow-Mo and its code).
 
     Gives `targets`, uint8 [frames, crop, crop, 3], and `inputs`, every second one of them at a fourth

@@ -19,7 +19,7 @@ fi
 
 if [ ! -e .venv-next/ready ] || [ requirements.txt -nt .venv-next/ready ]; then
   "$found" -m venv .venv-next
-  grep -vE '^(jax-triton|triton|mypy|ruff|torch)==' requirements.txt > .venv-next/requirements.txt
+  grep -vE '^(jax-triton|triton|mkdocs|mkdocstrings.python.|mypy|ruff|torch)==' requirements.txt > .venv-next/requirements.txt
   .venv-next/bin/python -m pip install --quiet --disable-pip-version-check -r .venv-next/requirements.txt
   .venv-next/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
   touch .venv-next/ready

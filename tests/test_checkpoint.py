@@ -21,8 +21,8 @@ from vfijax.checkpoint import (
     load_config,
     put_back,
 )
-from vfijax.cli.model import resolve
 from vfijax.models import MODELS, create, narrow
+from vfijax.weights.resolve import resolve
 
 
 @pytest.fixture

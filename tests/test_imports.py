@@ -16,6 +16,8 @@ RANKS = {
     "vfijax.files": 0,
     "vfijax.media": 0,
     "datasets": 0,
+    "datasets.builders": 0,
+    "datasets.patches": 0,
     "vfijax.ops": 1,
     "vfijax.layers": 1,
     "vfijax.levels": 1,
@@ -52,7 +54,9 @@ SEALED = {
     "vfijax.command": set(),
     "vfijax.files": set(),
     "vfijax.media": HALLWAY,
-    "datasets": {"vfijax.media", *HALLWAY},
+    "datasets": {"datasets.builders", "datasets.patches", "vfijax.media", *HALLWAY},
+    "datasets.builders": {"datasets", "vfijax.media", *HALLWAY},
+    "datasets.patches": {"datasets", "datasets.builders", "vfijax.media", *HALLWAY},
 }
 
 
@@ -95,6 +99,19 @@ def test_module_imports_from_its_own_rank_or_below(name):
         assert ranks[1] <= ranks[0], f"{name} (rank {ranks[0]}) imports {imported} (rank {ranks[1]})"
         if own in SEALED and other != own:
             assert other in SEALED[own], f"{name} may not import {imported}"
+
+
+def test_a_program_of_training_is_nobodys_library():
+    programs = {
+        name
+        for name, path in MODULES.items()
+        if name.startswith("train.") and '__name__ == "__main__"' in path.read_text()
+    }
+    assert {"train.main", "train.compress", "train.ablation", "train.demo", "train.ship"} <= programs
+    for name, path in MODULES.items():
+        for imported in imports(path):
+            module = imported if imported in MODULES else imported.rpartition(".")[0]
+            assert module not in programs, f"{name} imports {imported}"
 
 
 def test_import_of_vfijax_is_light():

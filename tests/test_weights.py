@@ -12,8 +12,8 @@ from benchmarks.displacement import measured, triplets
 from train import ship
 from vfijax import weights
 from vfijax.checkpoint import CheckpointError, load, save
-from vfijax.cli.model import resolve
 from vfijax.models import MODELS, create, shapes
+from vfijax.weights.resolve import resolve
 
 NAMES = pytest.mark.parametrize("name", weights.SHIPPED)
 

@@ -14,31 +14,28 @@ ablation.png                    the same drawn
 VARIANT/                        the run of a variant, with scores.json
 """
 
-import argparse
 import dataclasses
 import json
-import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import tyro
 
-from train import ablation_motion, rundir
+from train import ablation_motion, flags, rundir
 from train.ablation_table import Row, kernel_sizes, learning_curves, show, write_csv
 from train.config import TrainConfig, TrainError, check, complete, differences, to_json
-from train.loop import Data, run
-from train.main import NET_FLAGS
+from train.data import Data
+from train.loop import run
 from train.presets import PRESETS
 from train.state import Checkpoints
 from vfijax.channels import Widths
 from vfijax.checkpoint import load
-from vfijax.command import progress
+from vfijax.command import Stop, progress, run_main, stop_requests
 from vfijax.files import write_json
 from vfijax.losses import LossWeights
 from vfijax.media import Triplet, write_image
@@ -146,29 +143,25 @@ STUDIES: dict[str, Study] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs or goes on with an ablation; exit codes as of `train.main.main`."""
-    name, *rest = [*(sys.argv[1:] if arguments is None else arguments)] or [""]
-    try:
-        if name == "motion":
-            return ablation_motion.main(rest)
-        if name in ("-h", "--help"):
-            print(f"{__doc__}\npython -m train.ablation NAME --help lists the options of one of them.")
-            return 0
-        if name not in STUDIES:
-            raise TrainError(f"give the name of an ablation: {', '.join([*STUDIES, 'motion'])}, not {name!r}")
-        asked = parse(name, rest)
-        stopped_by = carry_out(asked)
-    except (ValueError, OSError) as error:
-        if os.environ.get("VFIJAX_DEBUG"):
-            raise
-        print(f"ablation: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("ablation: interrupted; finished variants and checkpoints are kept", file=sys.stderr)
-        return 128 + signal.SIGINT
+    body = partial(_main, sys.argv[1:] if arguments is None else arguments)
+    return run_main("train.ablation", body, interrupted="finished variants and checkpoints are kept")
+
+
+def _main(arguments: Sequence[str]) -> int:
+    name, *rest = [*arguments] or [""]
+    if name == "motion":
+        return ablation_motion.main(rest)
+    if name in ("-h", "--help"):
+        print(f"{__doc__}\npython -m train.ablation NAME --help lists the options of one of them.")
+        return 0
+    if name not in STUDIES:
+        raise TrainError(f"give the name of an ablation: {', '.join([*STUDIES, 'motion'])}, not {name!r}")
+    asked = parse(name, rest)
+    with stop_requests() as stop:
+        stopped_by = carry_out(asked, stop)
     if stopped_by:
         print("stopped; the same command goes on")
-        return 128 + stopped_by
-    return 0
+    return 128 + stopped_by if stopped_by else 0
 
 
 @dataclass(frozen=True)
@@ -210,10 +203,9 @@ def _narrowed(config: TrainConfig, width: int) -> TrainConfig:
 
 
 def parse(name: str, arguments: Sequence[str]) -> Asked:
-    """The recipe of the study with the flags of `train.main`, and the leading flags of `_leading`."""
+    """The recipe of the study with the flags of `train.main`, and flags of its own."""
     study = STUDIES[name]
-    first, rest = _leading().parse_known_args(arguments)
-    recipe = PRESETS[study.preset]
+    first, rest = flags.leading(arguments, "--out", "--width", "--score", "--protocol")
     if first.width < 0:
         raise TrainError(f"--width is {first.width}; give 1 or more, or 0 for the published network")
     about = (
@@ -222,22 +214,10 @@ def parse(name: str, arguments: Sequence[str]) -> Asked:
         "--score NAME=DIR [...]: sets to score on; without them the run's own validation triplets. "
         f"--protocol NAME: one of {', '.join(PROTOCOLS)}; without it {study.protocol}."
     )
-    with NET_FLAGS:
-        program = f"python -m train.ablation {name}"
-        recipe = tyro.cli(TrainConfig, default=recipe, args=rest, prog=program, description=about)
+    recipe = flags.changed(PRESETS[study.preset], rest, program=f"train.ablation {name}", about=about)
     protocol = protocol_for(first.protocol or study.protocol).name
     out = Path(first.out or Path("runs", f"ablation-{name}"))
     return Asked(name, complete(recipe), first.width, out, dict(map(_set, first.score)), protocol)
-
-
-def _leading() -> argparse.ArgumentParser:
-    """The flags that are not those of a training."""
-    parser = argparse.ArgumentParser(prog="ablation", add_help=False, allow_abbrev=False)
-    parser.add_argument("--out")
-    parser.add_argument("--width", type=int, default=0)
-    parser.add_argument("--score", nargs="+", default=[])
-    parser.add_argument("--protocol")
-    return parser
 
 
 def _set(entry: str) -> tuple[str, tuple[Path, list[Triplet]]]:
@@ -247,7 +227,7 @@ def _set(entry: str) -> tuple[str, tuple[Path, list[Triplet]]]:
     return name, (Path(directory), find_set(directory))
 
 
-def carry_out(asked: Asked) -> int | None:
+def carry_out(asked: Asked, stop: Stop) -> int | None:
     """Trains and scores all variants that are not finished, and writes the table after each.
 
     Returns:
@@ -265,7 +245,7 @@ def carry_out(asked: Asked) -> int | None:
             rows.append(Row(name, variant.about, lacks=variant.lacks))
             continue
         print(f"--- {name}")
-        stopped_by = train(variant.config, asked.out / name)
+        stopped_by = stop.signal or train(variant.config, asked.out / name, stop)
         if stopped_by:
             return stopped_by
         params = load(asked.out / name / "model")
@@ -277,7 +257,7 @@ def carry_out(asked: Asked) -> int | None:
     return None
 
 
-def train(config: TrainConfig, out: Path) -> int | None:
+def train(config: TrainConfig, out: Path, stop: Stop) -> int | None:
     """A run that is begun, gone on with, or left alone when it has reached its last step."""
     resume = rundir.got_somewhere(out)
     if resume and (Checkpoints(out / "checkpoints", config.log.keep).latest() or 0) >= config.steps:
@@ -286,7 +266,7 @@ def train(config: TrainConfig, out: Path) -> int | None:
             print(f"{out} is finished")
             return None
         raise TrainError(f"{out} was trained with another {', '.join(changed)}; choose another --out")
-    return run(config, out, resume=resume).stopped_by
+    return run(config, out, resume=resume, stop=stop).stopped_by
 
 
 # ------------------------------------------------------------------------------------------ scores
@@ -346,6 +326,7 @@ def write_table(asked: Asked, rows: list[Row]) -> None:
         "frames": {name: len(found) for name, (_, found) in asked.sets.items()},
         "rows": [row.to_json() for row in rows],
     }
+    asked.out.mkdir(parents=True, exist_ok=True)
     write_json(asked.out / TABLE, described)
     write_csv(asked.out / "ablation.csv", rows)
     write_image(asked.out / "ablation.png", asked.study.picture(rows, asked.out))

@@ -29,11 +29,9 @@ from rich.console import Console
 from rich.table import Table
 
 from datasets.synthetic import photographs
-from train import rundir
 from train.config import TrainError
 from vfijax import ops
-from vfijax.cli.model import resolve
-from vfijax.files import write_json
+from vfijax.files import write_json, write_text
 from vfijax.levels import to_float, to_uint8
 from vfijax.media import write_image
 from vfijax.media.plot import line_chart
@@ -41,6 +39,7 @@ from vfijax.metrics import psnr
 from vfijax.models import forward
 from vfijax.params import ModelParams
 from vfijax.scoring import environment
+from vfijax.weights.resolve import resolve
 
 TOP = 60.0  # decibels; where the curves are cut off in the picture, since exact frames have infinite PSNR
 
@@ -227,7 +226,7 @@ def _write(args: Args, curves: dict[str, Curve]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["pixels", *curves])
     writer.writerows(zip(steps, *curves.values(), strict=True))
-    rundir.write(args.out / "motion.csv", text.getvalue())
+    write_text(args.out / "motion.csv", text.getvalue())
     shown = {name: (steps, np.minimum(scores, TOP)) for name, scores in curves.items()}
     picture = line_chart(
         shown,

@@ -10,8 +10,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from train import rundir
 from train.report import METRICS, read_metrics
+from vfijax.files import write_text
 from vfijax.media.plot import line_chart
 
 
@@ -72,7 +72,7 @@ def write_csv(path: Path, rows: list[Row]) -> None:
     for row in rows:
         values = [row.scores[s][m] for s, m in pairs] if row.scores else [""] * len(pairs)
         writer.writerow([row.name, *row.about.values(), row.parameters or "", *values, row.lacks])
-    rundir.write(path, text.getvalue())
+    write_text(path, text.getvalue())
 
 
 def kernel_sizes(rows: list[Row]) -> np.ndarray:

@@ -16,42 +16,30 @@ compressed/         the result
 table.md, table.json     before and after (table 1 of the paper)
 """
 
-import argparse
-import json
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
+from tyro.conf import Suppress, arg
 
-from train import rundir
-from train.config import (
-    DataConfig,
-    EvalConfig,
-    LogConfig,
-    OptimConfig,
-    PerceptualConfig,
-    TrainConfig,
-    TrainError,
-    check,
-    from_json,
-    to_json,
-)
-from train.loop import Data, Outcome, predictions, run
-from train.main import NET_FLAGS, choose
+from train import flags, rundir
+from train.config import OptimConfig, TrainConfig, TrainError, check, from_json, to_json
+from train.data import Data
+from train.loop import run
 from train.presets import PRESETS
 from train.report import read_metrics
+from train.scores import predictions
 from train.tasks import task_of
 from vfijax import prune
 from vfijax.checkpoint import load, put_back, save
-from vfijax.losses import LossWeights
+from vfijax.command import Stop, run_main, stop_requests
+from vfijax.files import write_json, write_text
 from vfijax.media import write_image
 from vfijax.media.plot import line_chart
 from vfijax.metrics import ssim
@@ -60,7 +48,7 @@ from vfijax.models.base import graph_of
 from vfijax.params import ModelParams
 from vfijax.prune.summary import UNITS, Summary
 
-PLAN = "compress.json"
+PLAN, FORMAT = "compress.json", 2  # raise FORMAT when the meaning of a stored plan changes
 EPOCHS = 20  # points at least in the picture of sparsity, as in the paper
 
 
@@ -101,71 +89,61 @@ class ShrinkConfig:
 
 
 @dataclass(frozen=True)
+class Retraining(TrainConfig):
+    """The training of the small network; that with l1 differs from it by `SparseConfig`.
+
+    `net` is the network to compress, and `init_from` (--from) its checkpoint; empty: start from scratch.
+    """
+
+    steps: Annotated[int, arg(name="retrain-steps")] = 10_000
+    """steps of the retraining"""
+    optim: Annotated[OptimConfig, arg(name="retrain")] = field(default_factory=OptimConfig)
+    net_from: Annotated[str, Suppress] = ""
+    init_from: Annotated[str, Suppress] = ""
+
+
+@dataclass(frozen=True)
 class Plan:
     """All stages."""
 
-    net: ModelConfig
-    """the network to compress"""
-    source: Annotated[str, tyro.conf.Suppress] = ""
-    """--from: its checkpoint; empty: start from scratch"""
-    seed: int = 0
-    """of parameters, order of data and augmentation"""
-    devices: int = 1
-    """devices that share a batch; 0 takes all"""
-    parallel: Literal["jit", "pmap"] = "jit"
-    """form of the step on several devices"""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """of the convolutions while training"""
+    training: Annotated[Retraining, arg(name="")]
     size: tuple[int, int] = (720, 1280)
     """height and width of the frame for time, memory and multiply-adds in the table"""
     sparse: SparseConfig = field(default_factory=SparseConfig)
     shrink: ShrinkConfig = field(default_factory=ShrinkConfig)
-    retrain_steps: int = 10_000
-    """steps of the retraining"""
-    retrain: OptimConfig = field(default_factory=OptimConfig)
-    losses: LossWeights = field(default_factory=LossWeights)
-    perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    eval: EvalConfig = field(default_factory=EvalConfig)
-    log: LogConfig = field(default_factory=LogConfig)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs or goes on with a compression; exit codes as of `train.main.main`."""
-    try:
-        plan, out, resume = parse(sys.argv[1:] if arguments is None else arguments)
-        stopped_by = compress(plan, out, resume=resume)
-    except (ValueError, OSError) as error:
-        if os.environ.get("VFIJAX_DEBUG"):
-            raise
-        print(f"compress: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("compress: interrupted; finished stages and checkpoints are kept", file=sys.stderr)
-        return 128 + signal.SIGINT
+    interrupted = "finished stages and checkpoints are kept"
+    return run_main("train.compress", partial(_main, arguments), interrupted=interrupted)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
+    plan, out, resume = parse(arguments)
+    with stop_requests() as stop:
+        stopped_by = compress(plan, out, resume=resume, stop=stop)
     if stopped_by:
         print(f"stopped; go on with\n  python -m train.compress --out {out} --resume")
-        return 128 + stopped_by
-    return 0
+    return 128 + stopped_by if stopped_by else 0
 
 
-def parse(arguments: Sequence[str]) -> tuple[Plan, Path, bool]:
+def parse(arguments: Sequence[str] | None) -> tuple[Plan, Path, bool]:
     """What some arguments ask for: plan, directory, whether to resume."""
-    first, rest = _leading().parse_known_args(arguments)
+    first, rest = flags.leading(arguments, "--model", "--from", "--out", "--resume")
     if first.resume:
         if not first.out or rest or first.model or first.source:
             raise TrainError("--resume takes --out DIR and nothing else; the plan is stored there")
         return stored_plan(Path(first.out)), Path(first.out), True
     default = default_plan(first.model, first.source)
-    program = "python -m train.compress"
-    with NET_FLAGS:
-        plan = tyro.cli(Plan, default=default, args=rest, prog=program, description=__doc__)
-    return plan, Path(first.out or rundir.new(Path("runs"), f"{plan.net.name}-compressed")), False
+    plan = flags.changed(default, rest, program="train.compress", about=__doc__ or "")
+    out = first.out or rundir.new(Path("runs"), f"{plan.training.net.name}-compressed")
+    return plan, Path(out), False
 
 
-def default_plan(model: str | None, source: str | None) -> Plan:
+def default_plan(model: str | None, source: str) -> Plan:
     """The paper's plan for a network, with the losses, data and retraining of its own preset."""
-    preset = choose(model, None) if model in PRESETS or (model and model not in MODELS) else None
+    preset = flags.choose(model, None) if model in PRESETS or (model and model not in MODELS) else None
     net = load(source).config if source else preset.net if preset else None
     if net is None:
         raise TrainError("give --model NAME, or --from CHECKPOINT, or --resume with --out DIR")
@@ -173,25 +151,17 @@ def default_plan(model: str | None, source: str | None) -> Plan:
         raise TrainError(f"--from {source} holds {net.name}, not {model}; leave --model away")
     graph_of(net)  # says so where there is nothing to compress
     preset = preset or PRESETS.get(net.name, PRESETS["cdfi"])
-    return Plan(
-        net=net,
-        source=source or "",
-        retrain_steps=preset.steps,
-        retrain=preset.optim,
-        losses=preset.losses,
-        data=preset.data,
-        eval=preset.eval,
-        log=preset.log,
-    )
+    return Plan(Retraining(**{**vars(preset), "net": net, "init_from": source}))
 
 
-def compress(plan: Plan, out: Path, *, resume: bool = False) -> int | None:
+def compress(plan: Plan, out: Path, *, resume: bool = False, stop: Stop | None = None) -> int | None:
     """Runs all stages that are not done yet.
 
     Args:
       plan: what to do.
       out: the directory for everything made.
       resume: go on with what is there.
+      stop: ends the training that is under way, see `train.loop.run`.
 
     Returns:
       None when everything is done, else the number of the signal that ended it.
@@ -199,21 +169,21 @@ def compress(plan: Plan, out: Path, *, resume: bool = False) -> int | None:
     Raises:
       TrainError: `out` does not fit `resume`, or a stage cannot be run.
     """
-    for config in (sparse_run(plan), retrain_run(plan, plan.net, out)):
+    sparse = sparse_run(plan)
+    for config in (sparse, plan.training):
         check(config)
     _begin(out, plan, resume)
-    outcome = _train(sparse_run(plan), out / "sparse")
-    if outcome.stopped_by:
-        return outcome.stopped_by
+    stopped_by = _train(sparse, out / "sparse", stop)
+    if stopped_by:
+        return stopped_by
     draw_sparsity(out)
     small = shrink(plan, out)
-    outcome = _train(retrain_run(plan, small.config, out), out / "retrain")
-    if outcome.stopped_by:
-        return outcome.stopped_by
+    stopped_by = _train(retrain_run(plan, small.config, out), out / "retrain", stop)
+    if stopped_by:
+        return stopped_by
     if not (out / "compressed").exists():
-        save(
-            out / "compressed", load(out / "retrain" / "model"), compressed_from=plan.source or plan.net.name
-        )
+        source = plan.training.init_from or plan.training.net.name
+        save(out / "compressed", load(out / "retrain" / "model"), compressed_from=source)
     print(write_table(plan, out))
     print(f"done; the result is {out / 'compressed'}, the table {out / 'table.md'}")
     return None
@@ -224,56 +194,36 @@ def compress(plan: Plan, out: Path, *, resume: bool = False) -> int | None:
 
 def sparse_run(plan: Plan) -> TrainConfig:
     """The training with l1 as a run of its own."""
-    sparse = plan.sparse
+    sparse, whole = plan.sparse, plan.training
     if sparse.items < 0:
         raise TrainError(f"--sparse.items is {sparse.items}; give 0 or more")
-    limits = [limit for limit in (sparse.items, plan.data.limit) if limit]
-    return TrainConfig(
-        net=plan.net,
-        steps=sparse.steps,
-        seed=plan.seed,
-        init_from=plan.source,
-        losses=plan.losses,
-        perceptual=plan.perceptual,
-        data=replace(plan.data, limit=min(limits, default=0)),
-        optim=OptimConfig(
-            name="obproxsg",
-            lr=sparse.lr,
-            halve_every=sparse.steps,
-            l1=sparse.l1,
-            proximal_steps=sparse.proximal_steps,
-            zero_below=sparse.eps,
-            dense_biases=sparse.dense_biases,
-        ),
-        eval=replace(plan.eval, every=min(plan.eval.every, max(1, sparse.steps // EPOCHS))),
-        log=plan.log,
-        **_where(plan),
+    limits = [limit for limit in (sparse.items, whole.data.limit) if limit]
+    optim = OptimConfig(
+        name="obproxsg",
+        lr=sparse.lr,
+        halve_every=sparse.steps,
+        l1=sparse.l1,
+        proximal_steps=sparse.proximal_steps,
+        zero_below=sparse.eps,
+        dense_biases=sparse.dense_biases,
     )
-
-
-def _where(plan: Plan) -> dict[str, Any]:
-    return {"devices": plan.devices, "parallel": plan.parallel, "precision": plan.precision}
+    return replace(
+        whole,
+        steps=sparse.steps,
+        optim=optim,
+        data=replace(whole.data, limit=min(limits, default=0)),
+        eval=replace(whole.eval, every=min(whole.eval.every, max(1, sparse.steps // EPOCHS))),
+    )
 
 
 def retrain_run(plan: Plan, net: ModelConfig, out: Path) -> TrainConfig:
     """The training of the small network as a run of its own."""
-    return TrainConfig(
-        net=net,
-        steps=plan.retrain_steps,
-        seed=plan.seed,
-        init_from=str(out / "shrunk") if plan.shrink.init == "slice" else "",
-        losses=plan.losses,
-        perceptual=plan.perceptual,
-        data=plan.data,
-        optim=plan.retrain,
-        eval=plan.eval,
-        log=plan.log,
-        **_where(plan),
-    )
+    start = str(out / "shrunk") if plan.shrink.init == "slice" else ""
+    return replace(plan.training, net=net, init_from=start)
 
 
-def _train(config: TrainConfig, out: Path) -> Outcome:
-    return run(config, out, resume=rundir.got_somewhere(out))
+def _train(config: TrainConfig, out: Path, stop: Stop | None) -> int | None:
+    return run(config, out, resume=rundir.got_somewhere(out), stop=stop).stopped_by
 
 
 def shrink(plan: Plan, out: Path) -> ModelParams:
@@ -282,7 +232,7 @@ def shrink(plan: Plan, out: Path) -> ModelParams:
         return load(out / "shrunk")
     sparse = load(out / "sparse" / "last")
     report = prune.density(sparse)
-    rundir.write(out / "density.csv", report.to_csv())
+    report.write_csv(out / "density.csv")
     write_image(out / "density.png", report.picture())
     asked = plan.shrink
     widths = prune.widths(
@@ -292,7 +242,7 @@ def shrink(plan: Plan, out: Path) -> ModelParams:
         multiple=asked.multiple,
         parameters=asked.parameters or None,
     )
-    rundir.write(out / "widths.json", json.dumps(dict(widths), indent=1) + "\n")
+    write_json(out / "widths.json", widths)
     small = prune.shrink(sparse, widths, init="slice")
     save(out / "shrunk", small, density=report.density)
     counts = f"shrunk from {_count(sparse):,} to {_count(small):,} parameters"
@@ -318,16 +268,14 @@ def draw_sparsity(out: Path) -> None:
 def write_table(plan: Plan, out: Path) -> str:
     """Scores and costs before, at the sparsest point, and after, as the paper's table 1 has them."""
     sparse, small = load(out / "sparse" / "last"), load(out / "compressed")
-    before = load(plan.source) if plan.source else None
+    before = load(plan.training.init_from) if plan.training.init_from else None
     config = retrain_run(plan, small.config, out)
     models = {"before": before, "sparsest": sparse, "after": small}
     scores = {name: validation_scores(config, model) for name, model in models.items() if model is not None}
     costs = prune.summary(before or sparse, small, *plan.size)
-    rundir.write(
-        out / "table.json", json.dumps({"scores": scores, "costs": costs.to_json()}, indent=1) + "\n"
-    )
+    write_json(out / "table.json", {"scores": scores, "costs": costs.to_json()})
     text = _markdown(scores, costs)
-    rundir.write(out / "table.md", text)
+    write_text(out / "table.md", text)
     return text
 
 
@@ -369,33 +317,28 @@ def _count(params: ModelParams) -> int:
 
 
 def _begin(out: Path, plan: Plan, resume: bool) -> None:
-    stored = out / PLAN
     if rundir.got_somewhere(out / "sparse") and not resume:
         raise TrainError(f"{out} already holds a compression; go on with --resume, or choose another --out")
     if resume:
         for network in ("shrunk", "compressed"):
             put_back(out / network)
         return
-    described = {"format": 1, "plan": to_json(plan), "command": sys.argv}
-    rundir.write(stored, json.dumps(described, indent=1) + "\n")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / PLAN, {"format": FORMAT, "plan": to_json(plan), "command": sys.argv})
 
 
 def stored_plan(out: Path) -> Plan:
-    """The plan of the compression in `out`; raises TrainError when there is none."""
+    """The plan of the compression in `out`; raises TrainError when there is none, or of another version."""
     if not (out / PLAN).is_file():
         raise TrainError(f"{out} holds no compression to resume (no {PLAN}); start without --resume")
-    stored = rundir.read_json(out / PLAN, "plan")["plan"]
-    return from_json(stored | {"size": tuple(stored["size"])}, Plan)
-
-
-def _leading() -> argparse.ArgumentParser:
-    """The flags that are read before the others, because the others' defaults depend on them."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--model")
-    parser.add_argument("--from", dest="source")
-    parser.add_argument("--out")
-    parser.add_argument("--resume", action="store_true")
-    return parser
+    stored = rundir.read_json(out / PLAN, "plan")
+    if stored.get("format") != FORMAT:
+        raise TrainError(
+            f"{out / PLAN} has format {stored.get('format')}, this version of vfijax reads {FORMAT}; go on "
+            "with the version that wrote it, or start again with another --out"
+        )
+    plan: Plan = from_json(stored["plan"], Plan)
+    return plan
 
 
 if __name__ == "__main__":

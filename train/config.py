@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import arg
 
+from datasets import AUGMENTATIONS, Choice
 from datasets.sources import SYNTHETIC
-from datasets.transforms import AUGMENTATIONS
 from vfijax.checkpoint import config_from_json, config_to_json
 from vfijax.losses import LossWeights
 from vfijax.models import ModelConfig
@@ -20,20 +20,10 @@ class TrainError(ValueError):
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Choice):
     """Where the triplets come from; for a network that makes clips larger, runs of seven frames."""
 
-    source: Annotated[str, arg(aliases=["--data"])] = "synthetic"
-    """`synthetic`; a directory with Vimeo-90K triplets, folders of three pictures, video clips or patches; or
-    a set built by `python -m datasets.build`. For zooming_slowmo Vimeo-90K septuplets, folders of seven
-    pictures or more, or video clips"""
-    val: str = ""
-    """the same, for evaluation; empty: photographs or items of the source that are not trained on"""
-    dir: str = ""
-    """where sets were built; empty: ~/tensorflow_datasets"""
-    crop: int = 128
-    """side of the random squares, pixels; a multiple of 32 wastes nothing. For zooming_slowmo it is that of
-    the large squares, best a multiple of 16"""
+    source: Annotated[str, arg(aliases=["--data"])] = SYNTHETIC
     batch: int = 8
     """triplets per step"""
     augment: str = "cdfi"
@@ -46,18 +36,6 @@ class DataConfig:
     the outer ones are 2 to twice this many frames apart"""
     apart: int = 1
     """triplets of a clip begin at multiples of this frame number"""
-    licences: tuple[str, ...] = ()
-    """train only on files with one of these licences in the index.csv of the directory"""
-    limit: int = 0
-    """train on the first items only; 0 takes all"""
-    synthetic: float = 0.0
-    """share of synthetic triplets mixed into another source, below 1"""
-    motion: float = 8.0
-    """synthetic: greatest displacement between first and last frame, pixels"""
-    skip_bad: bool = False
-    """leave out files that cannot be read, and say so, instead of stopping"""
-    cache_gb: float = 2.0
-    """decoded clips kept in memory, gigabytes"""
     threads: int = 2
     """that prepare batches ahead; the batches do not depend on it"""
     workers: int = 0
@@ -242,24 +220,26 @@ def complete(config: TrainConfig) -> TrainConfig:
     return replace(config, optim=replace(config.optim, period=config.steps))
 
 
-def to_json(config: Any) -> dict[str, Any]:
-    """A config with a network, such as `TrainConfig`, as JSON can hold it."""
-    without_net = dataclasses.asdict(dataclasses.replace(config, net=ModelConfig("")))
-    return without_net | {"net": config_to_json(config.net)}
+def to_json(config: Any) -> Any:
+    """A config, such as `TrainConfig`, as JSON can hold it."""
+    if isinstance(config, ModelConfig):
+        return config_to_json(config)
+    if not dataclasses.is_dataclass(config):
+        return config
+    return {field.name: to_json(getattr(config, field.name)) for field in dataclasses.fields(config)}
 
 
-def from_json(stored: dict[str, Any], kind: type[Any] = TrainConfig) -> Any:
+def from_json(stored: Any, kind: type[Any] = TrainConfig) -> Any:
     """The config that `to_json` stored; raises TrainError when the fields are those of another version."""
-    types = typing.get_type_hints(kind) | {"net": lambda **fields: config_from_json(fields)}
+    if kind is ModelConfig:
+        return config_from_json(stored)
+    if not isinstance(stored, dict):
+        return tuple(stored) if isinstance(stored, list) else stored  # JSON has lists for tuples
+    types = typing.get_type_hints(kind)
     try:
-        return kind(**{n: types[n](**_tuples(v)) if isinstance(v, dict) else v for n, v in stored.items()})
+        return kind(**{name: from_json(value, types[name]) for name, value in stored.items()})
     except (KeyError, TypeError) as error:
         raise TrainError(f"the stored training config is of another version of vfijax ({error})") from None
-
-
-def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    """Fields from JSON, which has lists for tuples."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def flatten(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,7 +3,8 @@
 Draws a clip of photographs that move, turn and cover one another, keeps every second frame of it as a
 video, puts frames between those, and compares them with the frames that were left out. With `--train` the
 model is not the one that works out of the box but a small network, trained first, for a few minutes, on
-other photographs. Everything it makes stays in one directory.
+other photographs. Everything it makes stays in one directory; `demo.webp`, an animation, is the picture in
+the README.
 """
 
 import argparse
@@ -12,21 +13,25 @@ import math
 import shutil
 import sys
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from datasets.synthetic import Layer, blob, cut, draw, photographs
 from train.loop import run
 from train.presets import PRESETS
 from vfijax.checkpoint import load
+from vfijax.command import Stop, run_main, stop_requests
 from vfijax.files import write_json
 from vfijax.levels import to_float
 from vfijax.media import Frame, VideoInfo, VideoReader, VideoWriter, write_image
 from vfijax.media.sheet import ERROR_GAIN, error_picture, sheet
 from vfijax.metrics import psnr
 from vfijax.models import create
+from vfijax.pairs import interpolate_n
 from vfijax.params import ModelParams
 from vfijax.scoring import environment
 from vfijax.video import interpolate_video
@@ -36,6 +41,9 @@ SIZE = 288  # pixels
 RATE = Fraction(12)  # of the video before interpolation
 CRF = 8  # nearly lossless, so that the scores are those of the frames and not of the codec
 SHOWN = (15, 37, 59)  # frames on the contact sheet
+BETWEEN = 8  # drawn frames from one input of the animation to the next
+INPUTS = range(24, 56, BETWEEN)  # each with the one after it
+VIEW = (slice(70, 262), slice(40, 232))  # rows and columns of it that are shown
 
 
 def main() -> int:
@@ -43,18 +51,26 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("demo"), help="directory for everything made")
     parser.add_argument("--train", action="store_true", help="train a small network and show that")
     parser.add_argument("--steps", type=int, help="training steps, if not those of the preset")
-    args = parser.parse_args()
+    interrupted = "what is complete is in the directory"
+    return run_main("train.demo", partial(_main, parser.parse_args()), interrupted=interrupted)
+
+
+def _main(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
-    demo(args.out, trained(args.out / "run", args.steps) if args.train else load())
-    return 0
+    if not args.train:
+        demo(args.out, load())
+        return
+    with stop_requests() as stop:  # the demonstration is then of what was learnt until there
+        params = trained(args.out / "run", args.steps, stop)
+    demo(args.out, params)
 
 
-def trained(out: Path, steps: int | None = None) -> ModelParams:
-    """A small network, trained in the run directory `out`."""
+def trained(out: Path, steps: int | None = None, stop: Stop | None = None) -> ModelParams:
+    """A small network, trained in the run directory `out`, see `train.loop.run`."""
     config = PRESETS["demo"]
     config = dataclasses.replace(config, steps=steps or config.steps)
     shutil.rmtree(out, ignore_errors=True)
-    run(config, out)
+    run(config, out, stop=stop)
     return load(out / "model")
 
 
@@ -74,10 +90,12 @@ def demo(out: Path, params: ModelParams) -> dict[str, float]:
     panels = [_panels(truth, made, name, i) for i in range(FRAMES)]
     write_clip(out / "side_by_side.mp4", [sheet([row[:3]]) for row in panels], 2 * RATE)
     write_image(out / "contact_sheet.png", sheet([panels[i] for i in SHOWN]))
+    write_animation(out / "demo.webp", animation(truth, params))
     write_json(out / "scores.json", {"psnr": scores, "frames": FRAMES // 2, "environment": environment()})
     print(f"PSNR of the {FRAMES // 2} new frames against the frames that were left out:")
     print("  " + ", ".join(f"{label} {score:.2f} dB" for label, score in scores.items()))
-    print(f"videos: {out / 'interpolated.mp4'}, {out / 'side_by_side.mp4'}; {out / 'contact_sheet.png'}")
+    print(f"videos: {out / 'interpolated.mp4'}, {out / 'side_by_side.mp4'}")
+    print(f"pictures: {out / 'demo.webp'}, {out / 'contact_sheet.png'}")
     return scores
 
 
@@ -109,6 +127,24 @@ def write_clip(path: Path, frames: list[np.ndarray], rate: Fraction) -> None:
     ) as writer:
         for i, image in enumerate(frames):
             writer.write(Frame(image, i / rate))
+
+
+def animation(truth: list[np.ndarray], params: ModelParams) -> list[np.ndarray]:
+    """A detail of few inputs, held, beside the frames that the blend and the model put between them."""
+    models = {"blend": create("blend", 0), params.config.name: params}
+    pictures = []
+    for i in INPUTS:
+        pair = truth[i], truth[i + BETWEEN]
+        new = {name: [pair[0], *interpolate_n(model, *pair, BETWEEN - 1)] for name, model in models.items()}
+        for j in range(BETWEEN):
+            panels = [("input", pair[0]), *((name, np.asarray(frames[j])) for name, frames in new.items())]
+            pictures.append(sheet([[(text, image[VIEW]) for text, image in panels]]))
+    return pictures
+
+
+def write_animation(path: Path, pictures: list[np.ndarray]) -> None:
+    first, *others = (Image.fromarray(picture) for picture in pictures)
+    first.save(path, save_all=True, append_images=others, duration=80, loop=0, quality=50, method=6)
 
 
 def _psnr(frames: list[np.ndarray], truth: list[np.ndarray]) -> list[float]:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import tensorboardX
 
-from train import rundir
 from train.config import TrainError
 from train.pictures import batch_sheet
+from vfijax.files import write_text
 from vfijax.media import write_image
 from vfijax.media.plot import line_chart
 
@@ -110,7 +110,7 @@ class Report:
         scored = [*scores, *of_blend(dict.fromkeys(scores, 0.0))]
         self.columns = ["step", *scalars, "seconds_per_step", *scored, "density"]
         self.rows = [row for row in read_metrics(out) if row["step"] <= start]
-        rundir.write(out / METRICS, to_csv(self.columns, self.rows))
+        write_text(out / METRICS, to_csv(self.columns, self.rows))
         self._board = tensorboardX.SummaryWriter(str(out / "tensorboard"), purge_step=start + 1)
         self._pending: tuple[int, Mapping[str, Any]] | None = None
         self._collected: list[Row] = []

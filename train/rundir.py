@@ -12,7 +12,6 @@ batch_of_step_N.*   the batch that made the loss or the gradient infinite or NaN
 """
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -26,21 +25,10 @@ import jax
 import vfijax
 from train.config import TrainConfig, TrainError, differences, from_json, to_json
 from vfijax.checkpoint import put_back
-from vfijax.files import partial_name
+from vfijax.files import write_json
 
 RUN = "run.json"
 _PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a file that appears under its name only when complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = partial_name(path)
-    try:
-        partial.write_text(text)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def new(root: Path, model: str) -> Path:
@@ -114,7 +102,8 @@ def read_json(path: Path, key: str) -> dict[str, Any]:
 
 
 def _write(out: Path, record: dict[str, Any]) -> None:
-    write(out / RUN, json.dumps(record, indent=1) + "\n")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / RUN, record)
 
 
 def _occasion() -> dict[str, Any]:

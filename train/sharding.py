@@ -10,9 +10,8 @@ Several processes take part in a run after `connect`: each reads its share of ev
 alone writes, so that a run directory is seen by one process only.
 """
 
-import argparse
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +24,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from train.config import TrainConfig, TrainError
 from train.state import TrainState
-from train.step import INSEPARABLE, Batch, Networks, Objective, train_step
+from train.step import INSEPARABLE, Batch, Networks, Objective, jitted_train_step, train_step
 
 AXIS = "data"
 JOIN, HEARTBEAT, LEAVE = 300, 30, 10  # seconds: to find one another, to notice a loss, to end together
@@ -67,14 +66,14 @@ class Layout:
         rows = NamedSharding(self.mesh, PartitionSpec(AXIS))
         return {name: jax.make_array_from_process_local_data(rows, array) for name, array in batch.items()}
 
-    def step(self, jitted: Callable[..., Any], config: TrainConfig) -> Step:
-        """The training step of a config; `jitted` is that of the whole batch, under jit.
+    def step(self, config: TrainConfig) -> Step:
+        """The training step of a config.
 
-        That one also serves losses which cannot be put together from shares: the compiler splits it.
+        Losses that cannot be put together from shares take that of the whole batch: the compiler splits it.
         """
         static: dict[str, Any] = {"objective": Objective.of(config), "optim": config.optim}
         if self.form == "jit" and (self.mesh.size == 1 or inseparable(config)):
-            return partial(jitted, **static)
+            return partial(jitted_train_step, **static)
         step = partial(train_step, **static, axis_name=AXIS)
         if self.form == "pmap":
             devices = list(self.mesh.devices.flat)
@@ -140,35 +139,30 @@ def _check_separable(config: TrainConfig, devices: int) -> None:
 # --------------------------------------------------------------------------------------- processes
 
 
-def connect(arguments: Sequence[str]) -> list[str]:
-    """Joins the processes of a run when flags ask for it; returns the other flags.
+def connect(
+    coordinator: str | None, process: int | None, processes: int | None, *, auto: bool = False
+) -> None:
+    """Joins the processes of a run when its flags ask for it. Nothing may have used a device before.
 
-    `--distributed.coordinator HOST:PORT --distributed.process I --distributed.processes N`, or
-    `--distributed.auto` where the cluster's environment says it all (Slurm, Open MPI, Kubernetes, see
-    `jax.distributed.initialize`). Nothing may have used a device before.
+    Args:
+      coordinator: --distributed.coordinator, HOST:PORT of process 0; None, and the next two, for one process.
+      process: --distributed.process, the number of this one, from 0.
+      processes: --distributed.processes, how many there are.
+      auto: --distributed.auto, where the cluster's environment says it all (Slurm, Open MPI, Kubernetes, see
+        `jax.distributed.initialize`).
 
     Raises:
       TrainError: flags are missing or wrong, or the processes do not find one another.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--distributed.coordinator", dest="coordinator")
-    parser.add_argument("--distributed.process", dest="process", type=int)
-    parser.add_argument("--distributed.processes", dest="processes", type=int)
-    parser.add_argument("--distributed.auto", dest="auto", action="store_true")
-    try:
-        given, rest = parser.parse_known_args(arguments)
-    except argparse.ArgumentError as error:
-        raise TrainError(str(error)) from None
-    three = (given.coordinator, given.process, given.processes)
-    if not given.auto and all(value is None for value in three):
-        return rest
-    if given.auto == any(value is not None for value in three) or (None in three and not given.auto):
+    three = (coordinator, process, processes)
+    if not auto and all(value is None for value in three):
+        return
+    if auto == any(value is not None for value in three) or (None in three and not auto):
         raise TrainError(
             "several processes need --distributed.coordinator HOST:PORT, --distributed.process and "
             "--distributed.processes, all three, or --distributed.auto alone"
         )
     _initialize(*three)
-    return rest
 
 
 def _initialize(coordinator: str | None, process: int | None, processes: int | None) -> None:

@@ -4,10 +4,12 @@ package. `--coarse` gives a network whose motion was not trained with it that of
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 from vfijax import weights
-from vfijax.checkpoint import CheckpointError, load
+from vfijax.checkpoint import load
+from vfijax.command import run_main
 from vfijax.params import ModelParams
 
 
@@ -16,18 +18,16 @@ def main() -> int:
     parser.add_argument("model", type=Path, help="a checkpoint, such as RUN/model or RUN/last")
     parser.add_argument("name", choices=weights.SHIPPED, help="what it is to be called")
     parser.add_argument("--coarse", type=Path, help="a checkpoint of coarse_motion")
-    args = parser.parse_args()
-    try:
-        params, notes = load(args.model), {"step": _step(args.model)}
-        if args.coarse:
-            tree = {**params.tree, "coarse": load(args.coarse).tree["coarse"]}
-            params = ModelParams(tree, params.config.replace(coarse=True))
-            notes["coarse_step"] = _step(args.coarse)
-    except CheckpointError as error:
-        print(f"train.ship: error: {error}", file=sys.stderr)
-        return 1
+    return run_main("train.ship", partial(_ship, parser.parse_args()))
+
+
+def _ship(args: argparse.Namespace) -> None:
+    params, notes = load(args.model), {"step": _step(args.model)}
+    if args.coarse:
+        tree = {**params.tree, "coarse": load(args.coarse).tree["coarse"]}
+        params = ModelParams(tree, params.config.replace(coarse=True))
+        notes["coarse_step"] = _step(args.coarse)
     print(f"hash for vfijax.weights.SHIPPED: {weights.write(args.name, params, **notes)}")
-    return 0
 
 
 def _step(model: Path) -> int | None:

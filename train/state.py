@@ -155,7 +155,8 @@ def begin(params: ModelParams, optim: OptimConfig) -> TrainState:
 class Checkpoints:
     """Checkpoints of a run, `<directory>/<step>`; one that was not written to its end has another name.
 
-    Of several processes one alone uses them; the state is the same on all.
+    Of several processes one alone uses them; the state is the same on all. orbax's `training.Checkpointer`
+    keeps the newest too, but removes one under its own name: what a kill leaves of it still counts as one.
 
     Args:
       directory: where they are.

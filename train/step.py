@@ -112,14 +112,11 @@ def train_step(
     params = optax.apply_updates(state.params, updates)
     scalars = {"loss": total, **terms, "grad_norm": optax.tree.norm(grads)}
     scalars["learning_rate"] = jnp.asarray(learning_rate(optim)(state.step))
-    mean = None if state.mean is None else _towards(state.mean, params, optim.ema, state.step)
+    mean = state.mean
+    if mean is not None:  # at first it forgets faster, so that the start does not linger in it
+        fresh = jnp.maximum(1 - optim.ema, 9 / (10 + state.step))
+        mean = optax.incremental_update(params, mean, fresh)
     return TrainState(state.step + 1, params, opt_state, mean), scalars
-
-
-def _towards(mean: ModelParams, params: ModelParams, decay: float, step: jax.Array) -> ModelParams:
-    """The next running mean; at first it forgets faster, so that the start does not linger in it."""
-    kept = jnp.minimum(decay, (1 + step) / (10 + step))
-    return jax.tree.map(lambda m, p: kept * m + (1 - kept) * p, mean, params)
 
 
 jitted_train_step = jax.jit(train_step, static_argnames=("objective", "optim"), donate_argnames="state")

@@ -19,10 +19,10 @@ if TYPE_CHECKING:  # the same names as in the tables below, for type checkers an
     from vfijax import scoring as scoring
     from vfijax import video as video
     from vfijax.checkpoint import load, save
+    from vfijax.clips import zoom
     from vfijax.models import MODELS, create
     from vfijax.pairs import interpolate, interpolate_n
     from vfijax.params import ModelParams
-    from vfijax.spacetime import zoom
 
 _NAMES = {
     "MODELS": "vfijax.models",

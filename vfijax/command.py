@@ -34,6 +34,7 @@ def run_main(
     *,
     interrupted: str = "nothing was left under the final name",
     debug: bool = False,
+    lines: bool = False,
 ) -> int:
     """Runs a command and returns its exit status.
 
@@ -46,6 +47,7 @@ def run_main(
       body: does the work.
       interrupted: what a signal leaves behind, for the message.
       debug: show where an error came from, as VFIJAX_DEBUG=1 does.
+      lines: messages keep their lines: the command lists files.
     """
     try:
         with ended_by_signals():
@@ -54,7 +56,7 @@ def run_main(
         number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
         return fail(program, f"interrupted; {interrupted}", status=128 + number)
     except Exception as error:
-        text = explain(error)
+        text = explain(error, lines)
         if text is None:
             raise
         if debug or os.environ.get("VFIJAX_DEBUG", "0") not in ("", "0"):
@@ -63,28 +65,30 @@ def run_main(
 
 
 def fail(program: str, message: str, status: int = 1) -> int:
-    """One line on stderr; returns the status to exit with."""
+    """A message on stderr; returns the status to exit with."""
     print(f"{program}: error: {message}", file=sys.stderr)
     return status
 
 
-def explain(error: BaseException) -> str | None:
-    """An error in words for the user, None where it is a bug of ours.
+def explain(error: BaseException, lines: bool = False) -> str | None:
+    """An error in one line for the user, or in its own `lines`; None where it is a bug of ours.
 
     Libraries wrap what the system told them: a full disk may come as a ValueError of a page, and memory that
     a device does not have as a RuntimeError. Both are looked for in the whole chain.
     """
     if isinstance(error, OSError) and error.strerror:
         return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
-    link: BaseException | None = error
+    link: BaseException | None = None if isinstance(error, MemoryError) else error  # which tells a way out
     while link is not None:
         text = str(link)
-        if "No space left on device" in text:
+        if "No space left on device" in text or "Disk quota exceeded" in text:
             return "no space is left on the disk; what was complete before is still there"
         if isinstance(link, RuntimeError) and text.startswith("RESOURCE_EXHAUSTED"):
-            return f"out of memory: {text.partition(': ')[2].splitlines()[0]}"
-        link = link.__cause__ or link.__context__
-    return str(error) or type(error).__name__ if isinstance(error, _EXPECTED) else None
+            return f"out of memory: {text.splitlines()[0].removeprefix('RESOURCE_EXHAUSTED: ')}"
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    if not isinstance(error, _EXPECTED):
+        return None
+    return (str(error) if lines else " ".join(str(error).splitlines())) or type(error).__name__
 
 
 @contextmanager

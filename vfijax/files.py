@@ -57,6 +57,15 @@ def partial_name(path: Path) -> Path:
 
 
 @contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Errors of the system in the block, as OSError in terms of the file that is written."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+@contextmanager
 def complete(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields the name to write to; the file gets the name `path` when the block ends without an error.
 
@@ -66,10 +75,9 @@ def complete(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     partial = partial_name(path)
     try:
-        yield partial
-        os.replace(partial, path)
-    except OSError as error:
-        raise unwritable(path, error) from error
+        with writing(path):
+            yield partial
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 

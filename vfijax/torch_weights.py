@@ -55,8 +55,8 @@ def _read_pth(path: str | os.PathLike[str], who: str) -> Mapping[str, Any]:
         import torch
     except ImportError:
         raise ValueError(
-            f"{who}: reading .pth files needs PyTorch; install it with `pip install 'vfijax[convert]'`, "
-            "or give the weights as NumPy arrays under the same names"
+            f"{who}: reading .pth files needs PyTorch; install it with `pip install -e '.[convert]'` in a "
+            "checkout of vfijax, or give the weights as NumPy arrays (.npz) under the same names"
         ) from None
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)

@@ -1,18 +1,20 @@
 import csv
 import pickle
+import signal
 import tempfile
 import threading
+from contextlib import contextmanager
 
 import absl.logging
 import numpy as np
 import pytest
 from PIL import Image
 
+from datasets import BUILDERS, open_built
 from datasets import build as command
 from datasets.build import build, main
-from datasets.builder import numbered
-from datasets.built import BUILDERS, open_built
-from datasets.dummy import moving_frames, write_frames
+from datasets.builders.base import numbered
+from tests.data.dummy import moving_frames, write_dummy, write_frames
 from vfijax.media import MediaError, VideoReader, read_image
 
 # Splits of the dummy data and how many records each has.
@@ -38,7 +40,7 @@ def here(tmp_path, monkeypatch):
 
 
 def dummy(name, folder):
-    BUILDERS[name].write_dummy(folder / "manual")
+    write_dummy(name, folder / "manual")
     return folder / "manual", folder / "data"
 
 
@@ -181,7 +183,7 @@ def test_many_bad_files_are_counted_and_the_first_twenty_named(here):
         build("davis2017", manual, data)
 
     manual = here / "septuplets"
-    BUILDERS["vimeo90k_septuplet"].write_dummy(manual)
+    write_dummy("vimeo90k_septuplet", manual)
     for file in (manual / "vimeo_septuplet").rglob("im*.png"):
         file.unlink()
     with pytest.raises(MediaError) as error:
@@ -371,6 +373,7 @@ def test_the_command_skips_and_lists_what_it_left_out(here, capsys):
     assert run("middlebury", "--manual-dir", manual, "--data-dir", data) == 1
     error = capsys.readouterr().err
     assert error.startswith("datasets.build: error: middlebury: 1 problem(s)") and "Traceback" not in error
+    assert [line.endswith("frame10i11.png: is missing") for line in error.splitlines()] == [False, True]
     assert run("middlebury", "--manual-dir", manual, "--data-dir", data, "--skip-bad") == 0
     out = capsys.readouterr().out
     assert "left out because of 1 problem(s)" in out and "frame10i11.png: is missing" in out
@@ -392,14 +395,17 @@ def test_mistakes_are_one_clear_message(here, monkeypatch, capsys, arguments, me
     assert message.replace(r"\.", ".").replace(r"\n", "\n") in error
 
 
-def test_ctrl_c_ends_the_command_with_130(here, monkeypatch, capsys):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_command_and_removes_what_was_begun(here, monkeypatch, capsys, number):
+    @contextmanager
+    def told(task):
+        yield lambda done, total: signal.raise_signal(number)
 
     manual, data = dummy("vid4", here)
-    monkeypatch.setattr(command, "build", interrupted)
-    assert run("vid4", "--manual-dir", manual, "--data-dir", data) == 130
+    monkeypatch.setattr(command, "progress", told)
+    assert run("vid4", "--manual-dir", manual, "--data-dir", data) == 128 + number
     assert "nothing was left" in capsys.readouterr().err
+    assert not list(data.iterdir())
 
 
 def test_the_list_says_of_every_data_set_where_to_get_it(capsys):

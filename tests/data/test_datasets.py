@@ -13,8 +13,8 @@ from datasets import (
     Reading,
     Scene,
     SceneSource,
-    SpaceTimeClip,
     SyntheticSource,
+    TrainingClip,
     TrainingTriplet,
     TripletSource,
     evaluation_triplets,
@@ -211,9 +211,9 @@ def test_a_stride_that_does_not_fit_is_refused():
         random_run(Numbered(1)[0], 3, np.random.default_rng(0), stride=3)
 
 
-def test_space_time_clips_are_the_targets_and_every_second_frame_reduced():
+def test_training_clips_are_the_targets_and_every_second_frame_reduced():
     source = SyntheticSource(48, seed=1, motion=4.0, length=2)
-    transform = SpaceTimeClip(32, frames=3, augmentation=AUGMENTATIONS["zooming_slowmo"])
+    transform = TrainingClip(32, frames=3, augmentation=AUGMENTATIONS["zooming_slowmo"])
     batch = next(sample_batches([(source, 1.0)], transform, batch=2, seed=0))
     assert batch["inputs"].shape == (2, 2, 8, 8, 3) and batch["targets"].shape == (2, 3, 32, 32, 3)
     for clip, small in zip(batch["targets"][:, ::2], batch["inputs"], strict=True):
@@ -275,8 +275,9 @@ def write_clip(path, count=5, height=40, width=48):
             video.write(Frame(frame(20 * i, height, width), Fraction(i, 25)))
 
 
-def open_directory(path, val="", crop=32, **changes):
-    return open_sources(Choice(str(path), str(val) if val else "", crop=crop, eval_crop=32, **changes))
+def open_directory(path, val="", crop=32, timed=False, **changes):
+    choice = Choice(str(path), str(val) if val else "", crop=crop, **changes)
+    return open_sources(choice, timed=timed, eval_crop=32)
 
 
 def only(sources):
@@ -333,7 +334,7 @@ def test_clips_are_decoded_once_while_there_is_room(tmp_path):
 
 @pytest.mark.parametrize("val", ["synthetic", ""])
 def test_synthetic_frames_have_the_sizes_asked_for(val):
-    sources = open_sources(Choice("synthetic", val, crop=32, eval_crop=40))
+    sources = open_sources(Choice("synthetic", val, crop=32), eval_crop=40)
     assert only(sources)[0].shape == (3, 32, 32, 3)
     assert sources.val[0].shape == (3, 40, 40, 3)
 
@@ -347,7 +348,7 @@ def test_timed_triplets_are_mixed_with_scenes_and_scored_on_frames(tmp_path, sha
     assert clips[0][0].shape == (5, 40, 48, 3) and clips[1] == 1 - share
     assert scenes == ([(SceneSource(32 + 64, motion=20.0), share)] if share else [])
     assert sources.val[0].shape == (5, 40, 48, 3)
-    alone = open_sources(Choice("synthetic", crop=32, eval_crop=40, seed=3, timed=True, limit=2))
+    alone = open_sources(Choice("synthetic", crop=32, limit=2), timed=True, eval_crop=40, seed=3)
     assert isinstance(only(alone)[1], Scene) and len(only(alone)) == 2
     assert alone.val[0].shape == (3, 40, 40, 3)
 

@@ -1,17 +1,20 @@
 import json
 import pickle
+import signal
+from contextlib import contextmanager
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from datasets.build import build
-from datasets.built import BUILDERS
-from datasets.dummy import moving_frames, write_frames
-from datasets.motion import mean_difference, measure
-from datasets.patch_cache import SHARD_ITEMS
-from datasets.patches import PatchParameters, is_patches, main, open_patches, prepare_patches
-from datasets.selection import CUT, KEPT, STILL, SURPLUS, crop, select
-from vfijax.media import MediaError, histogram_difference, read_image
+from datasets.patches import PatchParameters, is_patches, open_patches, prepare_patches
+from datasets.patches import __main__ as command
+from datasets.patches.cache import SHARD_ITEMS
+from datasets.patches.motion import mean_difference, measure
+from datasets.patches.selection import CUT, KEPT, STILL, SURPLUS, crop, select
+from tests.data.dummy import moving_frames, write_dummy, write_frames
+from vfijax.media import Frame, MediaError, VideoInfo, VideoWriter, histogram_difference, read_image
 
 SMALL = PatchParameters(size=24, crops=6, most=3, full_motion=20.0)
 
@@ -206,6 +209,18 @@ def test_an_interrupted_run_leaves_nothing_goes_on_and_ends_the_same(here):
     assert sorted(path.name for path in here.iterdir()) == ["out", "whole"]
 
 
+def test_what_a_killed_run_was_writing_is_not_in_the_cache(here):
+    (here / ".out.partial").mkdir()
+    (here / ".out.partial" / ".parameters.json.0123abcd.partial.json").write_text("{")
+    prepare(here / "out")
+    assert not [path for path in (here / "out").iterdir() if path.name.startswith(".")]
+
+
+def test_a_parameter_may_be_infinite(here):
+    prepare(here / "out", parameters=PatchParameters(**SMALL.__dict__ | {"cut": float("inf")}))
+    assert open_patches(here / "out", {"cut": float("inf")}).size == 24
+
+
 def test_a_finished_cache_is_recognised_and_read_no_more(here):
     statistics = prepare(here / "out")
     assert prepare(here / "out", Clips(broken=range(5))) == statistics
@@ -316,7 +331,7 @@ def test_a_cache_without_patches_says_so(here):
 
 
 def run(*arguments):
-    return main([str(argument) for argument in arguments])
+    return command.main([str(argument) for argument in arguments])
 
 
 def test_the_command_cuts_patches_from_folders_of_triplets(here, capsys):
@@ -336,7 +351,7 @@ def test_the_command_cuts_patches_from_folders_of_triplets(here, capsys):
 
 
 def test_the_command_cuts_patches_from_built_data_sets(here, capsys):
-    BUILDERS["clips"].write_dummy(here)
+    write_dummy("clips", here)
     build("clips", here, here / "data")
     flags = ["--data-dir", "data", "--out", "patches", "--size", 32, "--motion", "difference", "--limit", 1]
     assert run("clips", *flags) == 0
@@ -355,6 +370,38 @@ def test_the_command_says_how_to_leave_out_what_cannot_be_read(here, capsys):
     assert "scene1/im2.png: cannot be read" in said and "--skip-bad leaves out" in said
     assert run("data", "--out", "patches", *flags, "--skip-bad") == 0
     assert "1 items left out" in capsys.readouterr().out
+
+
+def test_the_command_counts_files_that_are_no_video(here, capsys):
+    (here / "data").mkdir()
+    with VideoWriter(here / "data" / "good.mp4", VideoInfo(64, 48, Fraction(25), chroma="444")) as video:
+        for i, frame in enumerate(moving_frames(3, 48, 64, step=6)):
+            video.write(Frame(frame, Fraction(i, 25)))
+    (here / "data" / "bad.mp4").write_bytes(b"nothing to see")
+    flags = ["--out", "patches", "--size", 24, "--motion", "difference"]
+    assert run("data", *flags) == 1
+    said = capsys.readouterr().err
+    assert "bad.mp4: " in said and "--skip-bad leaves out" in said
+    assert run("data", *flags, "--skip-bad") == 0
+    assert "1 items left out" in capsys.readouterr().out and len(open_patches("patches")) > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_command_and_the_same_one_goes_on(here, monkeypatch, capsys, number):
+    @contextmanager
+    def told(task):
+        yield lambda done, total: signal.raise_signal(number)
+
+    for scene in range(2):
+        names = ["im1.png", "im2.png", "im3.png"]
+        write_frames(moving_frames(3, 48, 64, scene, step=6), here / "data" / f"scene{scene}", names)
+    flags = ["data", "--out", "patches", "--size", 24, "--motion", "difference"]
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "progress", told)
+        assert run(*flags) == 128 + number
+    assert "interrupted; the same command goes on from here" in capsys.readouterr().err
+    assert not (here / "patches").exists()
+    assert run(*flags) == 0 and len(open_patches("patches")) > 0
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from skimage.metrics import structural_similarity
 import vfijax
 from vfijax.files import write_json
 from vfijax.levels import rounded
-from vfijax.media import MediaError, read_ahead, read_image, write_image
+from vfijax.media import MediaError, read_image, write_image
 from vfijax.media.sheet import error_picture
 from vfijax.models import ModelConfig
 from vfijax.scoring import Report, Row, find_set, score_triplets, write_worst
@@ -239,16 +239,3 @@ def test_unknown_protocols_and_empty_sets_are_refused(directory, blend):
         score_triplets(blend, find_set(directory), protocol="mine")
     with pytest.raises(ValueError, match="no triplets"):
         score_triplets(blend, [])
-
-
-def test_reading_ahead_keeps_the_order_and_its_distance():
-    started = []
-
-    def read(item):
-        started.append(item)
-        return item * item
-
-    results = read_ahead(read, range(50), depth=4)
-    for item in range(50):
-        assert next(results) == item * item
-        assert len(started) <= item + 1 + 4

@@ -72,7 +72,9 @@ COUNTS = [
 
 @pytest.mark.parametrize(("name", "changes", "parameters"), COUNTS)
 def test_parameters_are_as_many_as_stated(name, changes, parameters):
-    assert count(shapes(config_for(name, **changes))) == parameters
+    config = config_for(name, **changes)
+    assert count(shapes(config)) == parameters
+    assert config.learned == (parameters > 0)
 
 
 def test_every_model_has_a_stated_count():

@@ -17,7 +17,7 @@ from train.ablation import LOSSES, STUDIES, Study, Variant, kernel_variants, los
 from train.ablation_motion import Args, distances, moving, shifts, sweep
 from train.ablation_table import learning_curves
 from train.config import LogConfig, TrainError, check
-from train.loop import Data
+from train.data import Data
 from train.presets import PRESETS
 from vfijax.losses import LossWeights
 from vfijax.media import read_image, write_image

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 import vfijax
-from datasets import SyntheticSource, as_space_time_batch
-from datasets.choice import Choice, open_sources
+from datasets import SyntheticSource, as_clip_batch
+from datasets.opening import Choice, open_sources
 from train import loop
 from train.compress import validation_scores
 from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, TrainError, check
-from train.loop import Data, run
+from train.data import Data
+from train.loop import run
 from train.report import read_metrics
 from train.state import initial_state
 from train.step import Objective, loss
-from train.tasks import PAIR, SPACE_TIME, task_of
+from train.tasks import CLIP, PAIR, task_of
 from vfijax.losses import LossWeights
 from vfijax.media import MediaError, read_image, write_image
 from vfijax.media.sheet import CAPTION_HEIGHT
@@ -45,11 +46,11 @@ def finished(tmp_path_factory):
 @pytest.fixture(scope="module")
 def batch():
     clips = np.stack([SyntheticSource(32, frames=7)[i] for i in range(2)])
-    return as_space_time_batch(clips)
+    return as_clip_batch(clips)
 
 
 def test_the_task_follows_from_the_network():
-    assert task_of(CONFIG.net) is SPACE_TIME and task_of(vfijax.MODELS["cdfi"]) is PAIR
+    assert task_of(CONFIG.net) is CLIP and task_of(vfijax.MODELS["cdfi"]) is PAIR
 
 
 def test_a_run_scores_interpolated_and_original_frames_apart_beside_bicubic_and_blend(finished):
@@ -93,9 +94,9 @@ def test_on_two_devices_in_parts_the_summed_loss_and_its_gradient_are_those_of_t
 def test_the_flipped_prediction_is_that_of_the_clip_backwards(batch):
     params = initial_state(CONFIG).params
     options = {"flip": True, "reference_grads": False, "precision": "float32"}
-    predicted = SPACE_TIME.predict(params, batch, **options)
+    predicted = CLIP.predict(params, batch, **options)
     # This network treats both directions alike but for the 1x1 convolution between neighbours.
-    backwards = SPACE_TIME.predict(params, {name: a[:, ::-1] for name, a in batch.items()}, **options)
+    backwards = CLIP.predict(params, {name: a[:, ::-1] for name, a in batch.items()}, **options)
     frames = backwards.frames.reshape(2, 7, 32, 32, 3)[:, ::-1].reshape(-1, 32, 32, 3)
     np.testing.assert_allclose(predicted.aux["flipped"], frames, atol=1e-5)
 
@@ -131,12 +132,12 @@ def write_sequences(root, counts, size=40):
     return root
 
 
-def choice(source, **changes):
-    return Choice(str(source), crop=32, frames=7, **changes)
+def open_clips(source, **changes):
+    return open_sources(Choice(str(source), crop=32, **changes), frames=7)
 
 
 def test_folders_of_pictures_give_runs_of_seven_that_do_not_overlap(tmp_path):
-    sources = open_sources(choice(write_sequences(tmp_path, [7, 15, 6, 7])))
+    sources = open_clips(write_sequences(tmp_path, [7, 15, 6, 7]))
     ((train, _),) = sources.train
     runs = [train[i][:, 0, 0, 0].tolist() for i in range(len(train))]
     assert runs == [list(range(start, start + 7)) for start in (0, 20, 27)]
@@ -147,14 +148,14 @@ def test_released_septuplets_follow_their_lists(tmp_path):
     write_sequences(tmp_path, [7, 7, 7])
     for split, names in {"train": "00001/0003\n00001/0001\n\n", "test": "00001/0002\n"}.items():
         (tmp_path / f"sep_{split}list.txt").write_text(names)
-    sources = open_sources(choice(tmp_path))
+    sources = open_clips(tmp_path)
     ((train, _),) = sources.train
     assert [len(train), len(sources.val), int(sources.val[0][0, 0, 0, 0])] == [2, 1, 20]
 
 
 def test_sets_of_triplets_and_folders_without_clips_are_refused(tmp_path):
     with pytest.raises(MediaError, match="no folder with 7 images or more, and no video clips either"):
-        open_sources(choice(write_sequences(tmp_path, [3, 3])))
+        open_clips(write_sequences(tmp_path, [3, 3]))
 
 
 def test_a_synthetic_clip_moves_as_a_triplet_does():

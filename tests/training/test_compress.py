@@ -11,6 +11,7 @@ import vfijax
 from train import compress as command
 from train.compress import (
     Plan,
+    Retraining,
     ShrinkConfig,
     SparseConfig,
     compress,
@@ -31,17 +32,23 @@ NARROW = vfijax.MODELS["adacof"].replace(
     widths=Widths.of(dict.fromkeys(vfijax.MODELS["adacof"].widths, 12)), taps=3
 )
 PLAN = Plan(
-    net=NARROW,
+    Retraining(
+        net=NARROW,
+        steps=4,
+        optim=OptimConfig(lr=5e-3),
+        data=DataConfig(crop=32, batch=2),
+        eval=EvalConfig(every=4, limit=2, crop=32),
+        log=LogConfig(every=2, checkpoint_every=2, pictures=1),
+    ),
     size=(32, 48),
     sparse=SparseConfig(steps=8, proximal_steps=4, lr=0.02, l1=0.3, items=0),
-    shrink=ShrinkConfig(),
-    retrain_steps=4,
-    retrain=OptimConfig(lr=5e-3),
-    losses=LossWeights(),
-    data=DataConfig(crop=32, batch=2),
-    eval=EvalConfig(every=4, limit=2, crop=32),
-    log=LogConfig(every=2, checkpoint_every=2, pictures=1),
 )
+
+
+def changed(plan=PLAN, *, sparse=None, shrink=None, **training):
+    """A plan with some fields of its training, or its stages, replaced."""
+    stages = {"sparse": sparse or plan.sparse, "shrink": shrink or plan.shrink}
+    return replace(plan, training=replace(plan.training, **training), **stages)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +61,7 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def done(trained, tmp_path_factory):
     out = tmp_path_factory.mktemp("compressed") / "run"
-    assert compress(replace(PLAN, source=str(trained)), out) is None
+    assert compress(changed(init_from=str(trained)), out) is None
     return out
 
 
@@ -107,7 +114,7 @@ def test_interrupted_anywhere_and_resumed_ends_with_the_same_network(done, train
         raise Interrupted
 
     out = tmp_path / "run"
-    plan = replace(PLAN, source=str(trained))
+    plan = changed(init_from=str(trained))
     for place in ("draw_sparsity", "retrain_run", "write_table"):
         with monkeypatch.context() as context:
             context.setattr(command, place, interrupt)
@@ -121,9 +128,7 @@ def test_interrupted_anywhere_and_resumed_ends_with_the_same_network(done, train
 
 def test_one_shot_from_slices_rounded_to_a_multiple(tmp_path):
     shrink = ShrinkConfig(init="slice", multiple=4)
-    plan = replace(
-        PLAN, shrink=shrink, sparse=replace(PLAN.sparse, steps=2, proximal_steps=2), retrain_steps=2
-    )
+    plan = changed(shrink=shrink, sparse=replace(PLAN.sparse, steps=2, proximal_steps=2), steps=2)
     assert compress(plan, tmp_path / "run") is None
     widths = json.loads((tmp_path / "run" / "widths.json").read_text())
     assert all(width % 4 == 0 for width in widths.values())
@@ -131,7 +136,13 @@ def test_one_shot_from_slices_rounded_to_a_multiple(tmp_path):
 
 
 def test_the_stored_plan_is_the_one_that_was_asked_for(done, trained):
-    assert stored_plan(done) == replace(PLAN, source=str(trained))
+    assert stored_plan(done) == changed(init_from=str(trained))
+
+
+def test_a_plan_of_another_version_is_refused(tmp_path):
+    (tmp_path / "compress.json").write_text('{"format": 1, "plan": {"net": {}}}')
+    with pytest.raises(TrainError, match="has format 1, this version of vfijax reads 2; go on with"):
+        stored_plan(tmp_path)
 
 
 def test_flags_name_network_checkpoint_and_stages(trained):
@@ -147,11 +158,20 @@ def test_flags_name_network_checkpoint_and_stages(trained):
         "--size",
         "8",
         "9",
+        "--retrain-steps",
+        "7",
+        "--retrain.lr",
+        "0.25",
     ]
     plan, out, resume = parse(flags)
-    assert plan.net == NARROW and plan.source == str(trained) and (str(out), resume) == ("o", False)
+    assert (
+        plan.training.net == NARROW
+        and plan.training.init_from == str(trained)
+        and (str(out), resume) == ("o", False)
+    )
     assert (plan.sparse.l1, plan.shrink.init, plan.size) == (0.5, "slice", (8, 9))
-    assert default_plan("cdfi", None).net == vfijax.MODELS["cdfi"]
+    assert (plan.training.steps, plan.training.optim.lr) == (7, 0.25)
+    assert default_plan("cdfi", "").training.net == vfijax.MODELS["cdfi"]
 
 
 @pytest.mark.parametrize(
@@ -175,9 +195,9 @@ def test_a_mistake_is_one_line_and_exit_code_1(trained, tmp_path, capsys, monkey
 def test_after_a_mistake_the_corrected_command_runs(tmp_path):
     out = tmp_path / "run"
     with pytest.raises(ValueError, match="nowhere"):
-        compress(replace(PLAN, data=replace(PLAN.data, source=str(tmp_path / "nowhere"))), out)
+        compress(changed(data=replace(PLAN.training.data, source=str(tmp_path / "nowhere"))), out)
     with pytest.raises(TrainError, match=r"--losses\.l1 is -1"):
-        compress(replace(PLAN, losses=LossWeights(l1=-1.0)), out)
+        compress(changed(losses=LossWeights(l1=-1.0)), out)
     command._begin(out, PLAN, resume=False)
     assert stored_plan(out) == PLAN
 
@@ -186,7 +206,7 @@ def test_after_a_mistake_the_corrected_command_runs(tmp_path):
     ("items", "limit", "expected"), [(0, 0, 0), (5, 0, 5), (0, 7, 7), (5, 7, 5), (9, 7, 7)]
 )
 def test_the_sparse_stage_takes_the_smaller_limit(items, limit, expected):
-    plan = replace(PLAN, sparse=replace(PLAN.sparse, items=items), data=replace(PLAN.data, limit=limit))
+    plan = changed(sparse=replace(PLAN.sparse, items=items), data=replace(PLAN.training.data, limit=limit))
     assert sparse_run(plan).data.limit == expected
 
 

@@ -15,7 +15,8 @@ import pytest
 
 import vfijax
 from datasets import SyntheticSource, TrainingTriplet, as_batch, training_batches
-from train import loop, rundir
+from tests.training import tiny
+from train import rundir, sharding
 from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, TrainError, complete
 from train.loop import run
 from train.report import read_metrics
@@ -23,6 +24,7 @@ from train.state import Checkpoints, begin, initial_params, initial_state, learn
 from train.step import Objective, eval_step, jitted_train_step, loss
 from train.tasks import displacement
 from vfijax.channels import Widths
+from vfijax.command import stop_requests
 from vfijax.losses import LossWeights
 from vfijax.media import read_image
 
@@ -123,8 +125,9 @@ def test_a_signal_ends_the_run_with_a_checkpoint_from_which_it_goes_on(finished,
         return jitted_train_step(*arguments, **options)
 
     assert threading.current_thread() is threading.main_thread()
-    monkeypatch.setattr(loop, "jitted_train_step", interrupting)
-    outcome = run(CONFIG, tmp_path / "run")
+    monkeypatch.setattr(sharding, "jitted_train_step", interrupting)
+    with stop_requests() as stop:
+        outcome = run(CONFIG, tmp_path / "run", stop=stop)
     assert (outcome.stopped_by, int(outcome.state.step)) == (signal.SIGTERM, 3)
     assert (tmp_path / "run" / "checkpoints" / "3").is_dir()
     vfijax.load(tmp_path / "run" / "model")
@@ -132,6 +135,22 @@ def test_a_signal_ends_the_run_with_a_checkpoint_from_which_it_goes_on(finished,
     assert outcome.stopped_by is None
     assert_equal_states(outcome.state, finished[1])
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == [2, 3, 4, 6, 6]
+
+
+def test_signals_are_those_of_the_caller(tmp_path, monkeypatch):
+    caught, before = [], signal.getsignal(signal.SIGTERM)
+
+    def killed(state, *arguments, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return jitted_train_step(state, *arguments, **options)
+
+    monkeypatch.setattr(sharding, "jitted_train_step", killed)
+    signal.signal(signal.SIGTERM, lambda number, frame: caught.append(number))
+    try:
+        outcome = run(replace(tiny.CONFIG, steps=2), tmp_path / "run")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught == [signal.SIGTERM] * 2 and outcome.stopped_by is None
 
 
 def test_what_an_interrupted_run_wrote_after_its_checkpoint_is_written_once(tmp_path):
@@ -204,7 +223,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path, mo
         state, scalars = jitted_train_step(state, batch, networks, **options)
         return state, scalars | ({name: jnp.nan} if state.step == 4 else {})
 
-    monkeypatch.setattr(loop, "jitted_train_step", breaking)
+    monkeypatch.setattr(sharding, "jitted_train_step", breaking)
     out = tmp_path / "run"
     message = f"{name} is nan at step 4; its batch is in .*batch_of_step_4.npz.*step 2, start from it with"
     with pytest.raises(TrainError, match=message):

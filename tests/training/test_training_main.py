@@ -1,19 +1,24 @@
+import os
+import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
-from datasets.dummy import moving_frames, write_frames
+from tests.data.dummy import moving_frames, write_frames
+from train import ablation, compress
 from train import main as command
 from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, TrainError, check
-from train.main import choose, main, parse
+from train.flags import choose
+from train.main import main, parse
 from train.presets import NO_NET, PRESETS
 from train.state import initial_params
 from vfijax.channels import Widths
 from vfijax.checkpoint import load, save
 from vfijax.losses import LossWeights
-from vfijax.models import MODELS, create, narrow, shapes
+from vfijax.models import MODELS, create, narrow
 
 NARROW = MODELS["adacof"].replace(widths=Widths.of(dict.fromkeys(MODELS["adacof"].widths, 8)))
 TINY = TrainConfig(
@@ -38,9 +43,7 @@ def here(tmp_path, monkeypatch):
 
 
 def test_every_trainable_model_has_a_valid_preset_of_its_own():
-    assert {name for name in MODELS if name not in PRESETS} == {
-        name for name in MODELS if not shapes(MODELS[name])
-    }
+    assert MODELS.keys() - PRESETS.keys() == {name for name in MODELS if not MODELS[name].learned}
     for name, config in PRESETS.items():
         check(config if config.net != NO_NET else replace(config, net=NARROW))
         assert name not in MODELS or config.net.name == name == choose(name, None).net.name
@@ -188,10 +191,13 @@ def test_a_flag_that_does_not_exist_is_exit_code_2_with_the_nearest_one(here, ca
     assert message in capsys.readouterr().err
 
 
-def test_the_traceback_can_be_asked_for(here, monkeypatch):
-    monkeypatch.setenv("VFIJAX_DEBUG", "1")
-    with pytest.raises(ValueError, match="unknown model"):
-        main(["--model", "cdfl"])
+@pytest.mark.parametrize("debug", ["1", "0"])
+def test_the_traceback_can_be_asked_for(here, monkeypatch, capsys, debug):
+    monkeypatch.setenv("VFIJAX_DEBUG", debug)
+    assert main(["--model", "cdfl"]) == 1
+    said = capsys.readouterr().err
+    assert ("Traceback" in said) == (debug == "1")
+    assert said.splitlines()[-1].startswith("train.main: error: unknown model")
 
 
 def test_help_names_models_presets_and_flags(here, capsys):
@@ -219,6 +225,29 @@ def test_a_run_is_made_resumed_and_numbered(here, capsys):
     assert "goes on after step 2" in capsys.readouterr().out
     assert str(parse(["--preset", "tiny"])[1]) == "runs/adacof-2"
     assert str(parse(["--resume"])[1]) == "runs/adacof-1"
+
+
+@pytest.mark.parametrize(
+    ("program", "part", "flags"),
+    [
+        (command, "run", "--preset tiny"),
+        (compress, "compress", "--model tiny"),
+        (ablation, "carry_out", "dsepconv"),
+    ],
+)
+def test_a_signal_reaches_what_is_under_way_and_is_told_by_the_exit_code(
+    here, monkeypatch, program, part, flags
+):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def killed(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        number = (options["stop"] if options else arguments[-1]).signal
+        return SimpleNamespace(state=SimpleNamespace(step=1), stopped_by=number) if part == "run" else number
+
+    monkeypatch.setattr(program, part, killed)
+    assert program.main(flags.split()) == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_interrupted_run_says_how_to_go_on(here, capsys, monkeypatch):

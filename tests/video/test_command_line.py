@@ -12,8 +12,8 @@ import pytest
 import vfijax
 from vfijax.checkpoint import save
 from vfijax.cli import COMMANDS, main
-from vfijax.cli.model import try_it
 from vfijax.models import MODELS
+from vfijax.weights.resolve import try_it
 
 
 @pytest.fixture
@@ -115,29 +115,70 @@ def test_debug_shows_where_an_error_came_from(tmp_path, command):
     assert "Traceback" in command(*arguments, "--debug")[2]
 
 
-@pytest.fixture
-def attended():
-    """Ctrl-C as at a terminal: shells let what they start in the background ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
+STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
-@pytest.mark.usefixtures("attended")
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.fixture(params=STATUS, ids=lambda number: number.name)
+def number(request):
+    """A signal as at a terminal: shells let what they start in the background ignore some."""
+    usual = signal.default_int_handler if request.param == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(request.param, usual)
+    yield request.param
+    assert signal.getsignal(request.param) == usual
+    signal.signal(request.param, before)
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "frames"])
 def test_an_interruption_gives_its_status_and_leaves_nothing(
-    make_clip, tmp_path, refused, monkeypatch, number, status
+    make_clip, tmp_path, refused, monkeypatch, number, name
 ):
     def interrupt(*_):
         os.kill(os.getpid(), number)
         time.sleep(0.3)  # until the main thread has seen it
 
-    monkeypatch.setattr("vfijax.media.VideoWriter.write", interrupt)
-    before = signal.getsignal(signal.SIGTERM)
-    line = refused("interpolate", make_clip(), tmp_path / "out.mp4", "--model", "blend", status=status)
-    assert "interrupted" in line
+    for writer in ("VideoWriter", "ImageFolderWriter"):
+        monkeypatch.setattr(f"vfijax.media.{writer}.write", interrupt)
+    arguments = ["interpolate", make_clip(), tmp_path / name, "--model", "blend"]
+    assert "interrupted; nothing was left under the final name" in refused(*arguments, status=STATUS[number])
     assert os.listdir(tmp_path) == ["clip.mp4"]
-    assert signal.getsignal(signal.SIGTERM) == before
+
+
+ENDED = """
+import os, signal, sys
+from vfijax.cli import main
+from vfijax.media import ImageFolderWriter as Writer
+
+def write(self, frame, usual=Writer.write):
+    usual(self, frame)
+    os.kill(os.getpid(), signal.Signals[sys.argv[1]])
+
+Writer.write = write
+signal.signal(signal.Signals[sys.argv[1]], signal.SIG_DFL)
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_process_that_is_asked_to_end_does_and_leaves_nothing(make_clip, tmp_path, name, status):
+    arguments = ["interpolate", make_clip(), tmp_path / "frames", "--model", "blend"]
+    done = subprocess.run([sys.executable, "-c", ENDED, name, *arguments], capture_output=True, text=True)
+    assert done.returncode == status
+    assert done.stderr == "vfijax: error: interrupted; nothing was left under the final name\n"
+    assert os.listdir(tmp_path) == ["clip.mp4"]
+
+
+@pytest.mark.parametrize("name", ["a" * 246 + ".mp4", "é" * 125 + "x.mkv", "b" * 250, "漢" * 85])
+def test_results_may_have_the_longest_names(make_clip, tmp_path, command, name):
+    source = make_clip(name="s" * 246 + ".mp4", frames=2)
+    status, out, _ = command("interpolate", source, tmp_path / name, "--model", "blend")
+    assert status == 0 and f"{name}: 3 frames from 2" in out
+    assert sorted(os.listdir(tmp_path)) == sorted([source.name, name])
+
+
+def test_a_name_that_no_file_may_have_is_one_line(make_clip, tmp_path, refused):
+    line = refused("interpolate", make_clip(), tmp_path / ("a" * 252 + ".mp4"), "--model", "blend")
+    assert "File name too long" in line
+    assert os.listdir(tmp_path) == ["clip.mp4"]
 
 
 @pytest.mark.parametrize(("name", "word"), [("cdfi", "interpolate"), ("zooming_slowmo", "zoom")])

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from vfijax.checkpoint import save
-from vfijax.cli.model import try_it
 from vfijax.convert import from_torch
+from vfijax.weights.resolve import try_it
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Args:
     """Which network the weights belong to, such as compressed_adacof or cdfi."""
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE.pth")]
-    """The published file; reading it needs PyTorch (`pip install 'vfijax[convert]'`)."""
+    """The published file; reading it needs PyTorch (`pip install -e '.[convert]'` in a checkout)."""
 
     target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")]
     """The directory to write."""

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from vfijax.checkpoint import config_to_json
 from vfijax.cli.contestants import Contestant, contestants
-from vfijax.cli.model import resolve
 from vfijax.cli.tables import clip_rows, clip_summary, rows, summary
 from vfijax.clip_windows import WINDOW
 from vfijax.command import progress
@@ -35,6 +34,7 @@ from vfijax.scoring import (
     score_video,
     write_worst,
 )
+from vfijax.weights.resolve import resolve
 
 
 @dataclass(frozen=True)

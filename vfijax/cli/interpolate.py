@@ -6,9 +6,9 @@ from typing import Annotated
 import tyro
 
 from vfijax.cli.making import MakingArgs
-from vfijax.cli.model import resolve
 from vfijax.models import DEFAULT
 from vfijax.video import interpolate_video
+from vfijax.weights.resolve import resolve
 
 
 @dataclass(frozen=True)

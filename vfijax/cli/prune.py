@@ -12,11 +12,11 @@ from rich.table import Table
 
 from vfijax.channels import ChannelGraph, Widths
 from vfijax.checkpoint import load, save
-from vfijax.cli.model import try_it
 from vfijax.media import write_image
 from vfijax.media.images import IMAGE_SUFFIXES
 from vfijax.models.base import graph_of
 from vfijax.prune import DensityReport, density, shrink, summary, widths
+from vfijax.weights.resolve import try_it
 
 
 @dataclass(frozen=True)
@@ -122,18 +122,10 @@ def _tell_densities(args: Args, report: DensityReport, console: Console) -> None
 
 
 def _table(args: Args, report: DensityReport, size: tuple[int, int]) -> Widths:
-    return widths(
-        report,
-        args.rule if args.widths is None else args.widths,
-        policy=args.policy,
-        rounding=args.rounding,
-        ratio=args.ratio,
-        multiple=args.multiple,
-        least=args.least,
-        parameters=args.parameters,
-        multiply_adds=None if args.multiply_adds is None else int(args.multiply_adds),
-        size=size,
-    )
+    options = _rule_options(args)
+    if args.multiply_adds is not None:
+        options["multiply_adds"] = int(args.multiply_adds)
+    return widths(report, args.widths or args.rule, size=size, **options)
 
 
 def _check(args: Args) -> tuple[int, int]:

@@ -6,9 +6,9 @@ from typing import Annotated
 import tyro
 
 from vfijax.cli.making import MakingArgs
-from vfijax.cli.model import resolve
 from vfijax.clip_windows import WINDOW
 from vfijax.video import zoom_video
+from vfijax.weights.resolve import resolve
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Self
 
-from vfijax.files import partial_name, unwritable
+from vfijax.files import partial_name, writing
 from vfijax.media.errors import MediaError
 from vfijax.media.images import read_image, write_image
 from vfijax.media.layouts import find_images
@@ -70,10 +70,8 @@ class ImageFolderWriter:
         if self.target.exists() and (not self.target.is_dir() or any(self.target.iterdir())):
             raise MediaError(f"{self.target}: exists and is no empty folder; give another name or remove it")
         self._partial = partial_name(self.target.absolute())
-        try:
+        with writing(self.target):
             self._partial.mkdir()
-        except OSError as error:
-            raise unwritable(self.target, error) from error
         self._count = 0
 
     def __enter__(self) -> Self:
@@ -82,16 +80,15 @@ class ImageFolderWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
-                self._partial.rename(self.target)  # also over an empty folder
+                with writing(self.target):
+                    self._partial.rename(self.target)  # also over an empty folder
         finally:
             shutil.rmtree(self._partial, ignore_errors=True)
 
     def write(self, frame: Frame) -> None:
         image = upright(frame.image, self.info.display_matrix)
-        try:
+        with writing(self.target):
             write_image(self._partial / f"{self._count:06d}.png", image, compress_level=3)
-        except OSError as error:
-            raise unwritable(self.target, error) from error
         self._count += 1
 
 

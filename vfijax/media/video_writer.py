@@ -13,7 +13,7 @@ import numpy as np
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 
-from vfijax.files import partial_name, unwritable
+from vfijax.files import partial_name, writing
 from vfijax.media.color import Color, FromRGB, default_matrix
 from vfijax.media.errors import MediaError
 from vfijax.media.video import Frame, VideoInfo, open_input
@@ -155,7 +155,7 @@ class VideoWriter:
             if self._audio:
                 self._audio.copy(until=None)
             self._container.close()  # writes what is buffered, and the index
-        os.replace(self._partial, self.target)
+            os.replace(self._partial, self.target)
 
     def _discard(self) -> None:
         """Lets go of everything; after `_finish` nothing is left to do."""
@@ -170,10 +170,9 @@ class VideoWriter:
 def _writing(target: Path) -> Iterator[None]:
     """FFmpeg's errors in terms of the target: OSError from the system, MediaError from the container."""
     try:
-        yield
+        with writing(target):
+            yield
     except av.error.FFmpegError as error:
-        if isinstance(error, OSError):
-            raise unwritable(target, error) from error
         raise MediaError(f"{target}: {target.suffix} cannot hold this stream ({error.strerror})") from error
 
 

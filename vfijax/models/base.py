@@ -93,6 +93,11 @@ class ModelConfig:
             raise ValueError(f"{user}: the model is {self.name}, which {KINDS[self.kind]}")
 
     @property
+    def learned(self) -> bool:
+        """Whether it has parameters; if not, `create` gives all there is of it."""
+        return hasattr(self, "widths")
+
+    @property
     def searches(self) -> tuple[Search, ...]:
         return ()
 

@@ -1,1 +1,0 @@
-"""DAVIS 2016 and 2017 as triplets."""

@@ -1,1 +1,0 @@
-"""Middlebury flow benchmark, the "other" scenes with a true middle frame."""

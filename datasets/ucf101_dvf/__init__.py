@@ -1,1 +1,0 @@
-"""The UCF101 triplets of Deep Voxel Flow."""

@@ -1,1 +1,0 @@
-"""Vid4, for space-time super-resolution."""

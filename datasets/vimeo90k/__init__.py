@@ -1,1 +1,0 @@
-"""Vimeo-90K: triplets and septuplets."""
