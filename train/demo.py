@@ -25,6 +25,7 @@ from train.loop import run
 from train.presets import PRESETS
 from vfijax.checkpoint import load
 from vfijax.command import Stop, run_main, stop_requests
+from vfijax.environment import environment
 from vfijax.files import write_json
 from vfijax.levels import to_float
 from vfijax.media import Frame, VideoInfo, VideoReader, VideoWriter, write_image
@@ -33,7 +34,6 @@ from vfijax.metrics import psnr
 from vfijax.models import create
 from vfijax.pairs import interpolate_n
 from vfijax.params import ModelParams
-from vfijax.scoring import environment
 from vfijax.video import interpolate_video
 
 FRAMES = 77  # drawn, 3.2 seconds; every second one is left out of the video
