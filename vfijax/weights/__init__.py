@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vfijax.checkpoint import CheckpointError, config_from_json, config_to_json
+from vfijax.files import write_arrays, write_json
 from vfijax.params import ModelParams
 
 HERE = Path(__file__).parent
