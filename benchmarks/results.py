@@ -74,6 +74,7 @@ TARGETS = (
 
 
 def environment() -> dict[str, Any]:
+    """Where and with what a run is made; times mean nothing without it."""
     device = jax.devices()[0]
     return {
         "device": f"{device.platform}: {processor() if device.platform == 'cpu' else device.device_kind}",
@@ -140,6 +141,7 @@ def markdown(results: Results) -> str:
 
 
 def rows_table(rows: Sequence[Row]) -> str:
+    """All rows as Markdown, one line per peer."""
     lines = [
         "| row | median | compile | compared with | its median | ratio (quartiles) |",
         "| --- | --: | --: | --- | --: | --: |",
@@ -178,6 +180,7 @@ def targets_table(results: Results) -> str:
 
 
 def amount(value: float | None, unit: str) -> str:
+    """A time in the unit that suits it, or another number with its unit."""
     if value is None:
         return "not measured"
     if unit == "s":

@@ -121,6 +121,7 @@ def _scene(rng: np.random.Generator) -> list[Layer]:
 
 
 def write_clip(path: Path, frames: list[np.ndarray], rate: Fraction) -> None:
+    """Frames uint8 [H, W, 3] as a video of `rate` frames per second."""
     height, width = frames[0].shape[:2]
     with VideoWriter(
         path, VideoInfo(width=width, height=height, rate=rate, time_base=1 / rate), crf=CRF

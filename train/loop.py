@@ -173,4 +173,5 @@ def scalar_names(config: TrainConfig) -> list[str]:
 
 
 def describe(params: ModelParams) -> str:
+    """Such as "adacof, 21,843,427 parameters"."""
     return f"{params.config.name}, {params.size:,} parameters"
