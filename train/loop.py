@@ -173,5 +173,5 @@ def scalar_names(config: TrainConfig) -> list[str]:
 
 
 def describe(params: ModelParams) -> str:
-    count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return f"{params.config.name}, {count:,} parameters"
+    """Such as "adacof, 21,843,427 parameters"."""
+    return f"{params.config.name}, {params.size:,} parameters"

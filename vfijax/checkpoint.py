@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from vfijax.channels import Widths
-from vfijax.files import hidden_name, unwritable, writing
+from vfijax.files import hidden_name, unwritable, write_json, writing
 from vfijax.models import ARCHITECTURES, DEFAULT, ModelConfig, create, shapes
 from vfijax.params import ModelParams
 
@@ -80,7 +80,7 @@ def save(path: str | os.PathLike[str], params: ModelParams, **notes: Any) -> Non
             if params.tree:  # orbax refuses empty trees
                 write_tree(scratch / _TREE, params.tree)
             described = {"format": FORMAT, "config": config_to_json(params.config), "notes": notes}
-            (scratch / _CONFIG).write_text(json.dumps(described, indent=1) + "\n")
+            write_json(scratch / _CONFIG, described)
             if path.exists():
                 older = scratch.with_suffix(".older")
                 path.rename(older)
@@ -141,7 +141,7 @@ def write_tree(path: Path, tree: Any) -> None:
         if number := re.search(r"os_error_code='(\d+)'", str(error)):
             raise unwritable(path, OSError(int(number[1]), "")) from error
         raise
-    (path / _SUMS).write_text(json.dumps(_checksums(path), indent=1) + "\n")
+    write_json(path / _SUMS, _checksums(path))
 
 
 def _write_alone(path: Path, tree: Any) -> None:
