@@ -1,17 +1,40 @@
-"""What every test runs under: several CPU devices, strict arithmetic where asked, GPU tests marked."""
+"""What every test runs under: several CPU devices, programs compiled quickly and kept, GPU tests marked."""
 
 import os
-import shutil
-import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
 
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+# Compiling is most of the time here, and half of that is LLVM's own optimisation; who wants the programs
+# that users get gives XLA_FLAGS=--xla_backend_optimization_level=3. Other flags of the caller stay too.
+DEFAULTS = {"xla_force_host_platform_device_count": 8, "xla_backend_optimization_level": 0}
+given = os.environ.get("XLA_FLAGS", "")
+wanted = [f"--{name}={value}" for name, value in DEFAULTS.items() if name not in given]
+os.environ["XLA_FLAGS"] = " ".join([*wanted, given]).strip()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# What takes long to compile is kept for later tests and for the processes that tests start. Every worker
-# has a folder of its own, since one that JAX is writing can be read half.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="vfijax-tests-")
 
-import jax
-import pytest
+# Compiled programs are kept from run to run, by workers and by the processes that tests start. One of them
+# may read what another is still writing, or was killed while writing: the checksum tells, JAX warns and
+# compiles anew. That warning is ignored, here and in pyproject.toml.
+KEPT = Path(__file__).parents[1] / ".cache" / "jax-tests"
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(KEPT / version("jax"))
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["PYTHONWARNINGS"] = "ignore:Error reading persistent compilation cache entry"
+DAYS = 14  # without being read, after which a program is dropped
+
+import jax  # noqa: E402 - it reads the environment
+import pytest  # noqa: E402
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):  # once, before the workers start
+        drop_old_programs()
+
+
+def drop_old_programs():
+    for file in KEPT.glob("*/*"):
+        if time.time() - file.stat().st_atime > DAYS * 86400:
+            file.unlink()
 
 
 def pytest_collection_modifyitems(config, items):
@@ -21,10 +44,6 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "gpu" in item.keywords:
             item.add_marker(no_gpu)
-
-
-def pytest_unconfigure(config):
-    shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="module", autouse=True)

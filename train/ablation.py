@@ -23,7 +23,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from train import ablation_motion, flags, rundir
@@ -36,12 +35,13 @@ from train.state import Checkpoints
 from vfijax.channels import Widths
 from vfijax.checkpoint import load
 from vfijax.command import Stop, progress, run_main, stop_requests
+from vfijax.environment import environment
 from vfijax.files import write_json
 from vfijax.losses import LossWeights
 from vfijax.media import Triplet, write_image
 from vfijax.models import create
 from vfijax.params import ModelParams
-from vfijax.scoring import environment, find_set, measure, predict, score_triplets
+from vfijax.scoring import find_set, measure, predict, score_triplets
 from vfijax.scoring.protocols import PROTOCOLS, protocol_for
 
 TABLE, SCORES = "ablation.json", "scores.json"
@@ -249,7 +249,7 @@ def carry_out(asked: Asked, stop: Stop) -> int | None:
         if stopped_by:
             return stopped_by
         params = load(asked.out / name / "model")
-        rows.append(Row(name, variant.about, _count(params), _kept_scores(asked, variant, name, params)))
+        rows.append(Row(name, variant.about, params.size, _kept_scores(asked, variant, name, params)))
         write_table(asked, rows)
     show(rows, title=asked.study.about)
     write_table(asked, rows)
@@ -308,10 +308,6 @@ def scores(asked: Asked, config: TrainConfig, params: ModelParams) -> Scores:
         with progress(name) as shown:
             found[name] = score_triplets(params, triplets, protocol=asked.protocol, progress=shown).means
     return found
-
-
-def _count(params: ModelParams) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def write_table(asked: Asked, rows: list[Row]) -> None:

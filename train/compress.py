@@ -245,7 +245,7 @@ def shrink(plan: Plan, out: Path) -> ModelParams:
     write_json(out / "widths.json", widths)
     small = prune.shrink(sparse, widths, init="slice")
     save(out / "shrunk", small, density=report.density)
-    counts = f"shrunk from {_count(sparse):,} to {_count(small):,} parameters"
+    counts = f"shrunk from {sparse.size:,} to {small.size:,} parameters"
     print(f"density {100 * report.density:.1f} %; {counts}")
     return small
 
@@ -307,10 +307,6 @@ def _markdown(scores: dict[str, dict[str, float]], costs: Summary) -> str:
     ]
     note = f"Frames of {costs.width}x{costs.height} for costs; {jax.devices()[0].device_kind}.\n"
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n\n" + note
-
-
-def _count(params: ModelParams) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 # -------------------------------------------------------------------------------------------- plan

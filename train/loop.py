@@ -21,7 +21,6 @@ from vfijax.command import Stop
 from vfijax.files import write_arrays
 from vfijax.losses import load_networks
 from vfijax.media import write_image
-from vfijax.params import ModelParams
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,8 @@ def run(config: TrainConfig, out: Path, *, resume: bool = False, stop: Stop | No
             out, scalar_names(config), scores, start=start, steps=config.steps, every=config.log.every
         )
         stack.enter_context(closing(report))
-        report.say(f"{out}: {describe(state.params)}, on {layout}; {data.note}")
+        size = f"{config.net.name}, {state.params.size:,} parameters"
+        report.say(f"{out}: {size}, on {layout}; {data.note}")
         if started:
             report.say(started)
         if resume:
@@ -170,8 +170,3 @@ def scalar_names(config: TrainConfig) -> list[str]:
         "grad_norm",
         "learning_rate",
     ]
-
-
-def describe(params: ModelParams) -> str:
-    count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return f"{params.config.name}, {count:,} parameters"

@@ -12,32 +12,33 @@ from vfijax.losses import LossWeights
 from vfijax.models import ARCHITECTURES, ModelConfig
 from vfijax.ops.adacof import Taps, adacof
 
-TAPS = 4  # 2x2
-
 
 class Tiny(nn.Module):
+    taps: int
     implementation: str
 
     @nn.compact
     def __call__(self, f0: Any, f1: Any) -> tuple[Any, dict[str, Any]]:
         features = PReLU()(Conv(8)(jnp.concatenate([f0, f1], axis=-1)))
-        fields = jnp.moveaxis(Conv(6 * TAPS)(features).astype(jnp.float32), -1, 1)
+        fields = jnp.moveaxis(Conv(6 * self.taps**2)(features).astype(jnp.float32), -1, 1)
         frame, offsets = jnp.float32(0), []
         for image, part in zip((f0, f1), jnp.split(fields, 2, axis=1), strict=True):
             weight, y, x = jnp.split(part, 3, axis=1)
             taps = Taps(nn.softmax(weight, axis=1), y, x)
             frame += adacof(image, *taps, implementation=self.implementation) / 2
             offsets.append(taps)
-        return frame, {"offsets": tuple(offsets), "masks": {}, "warped": ()}
+        mask = nn.sigmoid(fields[:, 0, :, :, None])
+        return frame, {"offsets": tuple(offsets), "masks": {"occlusion": mask}, "warped": ()}
 
 
 @dataclass(frozen=True)
 class TinyConfig(ModelConfig):
     architecture: ClassVar[str] = "tiny"
+    taps: int = 2
     dilation: int = 1
 
     def module(self, implementation: str = "auto", reference_grads: bool = False) -> nn.Module:
-        return Tiny(implementation)
+        return Tiny(self.taps, implementation)
 
 
 ARCHITECTURES["tiny"] = TinyConfig  # so that runs of it can be stored and resumed
