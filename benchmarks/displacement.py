@@ -18,13 +18,14 @@ import numpy as np
 import tyro
 
 from datasets.scenes import SceneSource
+from vfijax.environment import environment
 from vfijax.files import write_json
 from vfijax.levels import rounded, to_float
 from vfijax.media import write_image
 from vfijax.media.sheet import ERROR_GAIN, error_picture, sheet
 from vfijax.metrics import psnr
 from vfijax.params import ModelParams
-from vfijax.scoring import environment, predict
+from vfijax.scoring import predict
 from vfijax.weights.resolve import resolve
 
 

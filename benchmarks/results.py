@@ -3,11 +3,9 @@
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import jax
 from benchmarks import data, deform, models, ops, sepconv, video, zooming
 from benchmarks.measure import Ratio, Row
 from benchmarks.peers import cores
+from vfijax.environment import commit, versions
 from vfijax.files import write_json
 
 FORMAT = 1
@@ -75,6 +74,7 @@ TARGETS = (
 
 
 def environment() -> dict[str, Any]:
+    """Where and with what a run is made; times mean nothing without it."""
     device = jax.devices()[0]
     return {
         "device": f"{device.platform}: {processor() if device.platform == 'cpu' else device.device_kind}",
@@ -82,9 +82,9 @@ def environment() -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": versions(PACKAGES),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
+        "commit": commit(ROOT, digits=12) or "unknown",
     }
 
 
@@ -105,26 +105,6 @@ def processor() -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def commit() -> str:
-    """The commit that was run, with "+" when files were changed since; "unknown" outside of git."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 # --------------------------------------------------------------------------- file
@@ -161,6 +141,7 @@ def markdown(results: Results) -> str:
 
 
 def rows_table(rows: Sequence[Row]) -> str:
+    """All rows as Markdown, one line per peer."""
     lines = [
         "| row | median | compile | compared with | its median | ratio (quartiles) |",
         "| --- | --: | --: | --- | --: | --: |",
@@ -199,6 +180,7 @@ def targets_table(results: Results) -> str:
 
 
 def amount(value: float | None, unit: str) -> str:
+    """A time in the unit that suits it, or another number with its unit."""
     if value is None:
         return "not measured"
     if unit == "s":

@@ -49,6 +49,8 @@ def bad_item() -> Iterator[None]:
 
 
 class Source(Protocol):
+    """Runs of frames by their number, uint8 [N, H, W, 3]; N may differ between items."""
+
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> np.ndarray: ...
@@ -226,6 +228,7 @@ class Tolerant:
 
 
 def note_skipped(message: str) -> None:
+    """Says on stderr that an item was left out, at once, whoever reads stdout."""
     print(f"data: skipped: {message}", file=sys.stderr, flush=True)
 
 

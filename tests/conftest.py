@@ -1,7 +1,6 @@
 """What every test runs under: several CPU devices, programs compiled quickly and kept, GPU tests marked."""
 
 import os
-import shutil
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -33,9 +32,6 @@ def pytest_configure(config):
 
 
 def drop_old_programs():
-    for folder in KEPT.glob("*"):
-        if folder.name != version("jax"):
-            shutil.rmtree(folder, ignore_errors=True)
     for file in KEPT.glob("*/*"):
         if time.time() - file.stat().st_atime > DAYS * 86400:
             file.unlink()

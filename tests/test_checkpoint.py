@@ -148,6 +148,14 @@ def test_what_the_system_refuses_to_write_is_one_error_of_it_and_leaves_nothing(
     assert "Traceback" not in caplog.text + capfd.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["m" * 255, "\N{CYCLONE}" * 63, "m." + "v" * 250])
+def test_a_model_may_have_any_legal_name(tmp_path, name):
+    for seed in (0, 1):
+        vfijax.save(tmp_path / name, create(narrow("adacof"), seed))
+    assert_equal(vfijax.load(tmp_path / name), create(narrow("adacof"), 1))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def killed_at_rename(number, monkeypatch):
     """The process ends just before the given call of rename: nothing after it happens, no clean-up either."""
     calls, rename = [], Path.rename

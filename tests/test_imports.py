@@ -20,6 +20,7 @@ RANKS = {
     "datasets.patches": 0,
     "vfijax.ops": 1,
     "vfijax.layers": 1,
+    "vfijax.environment": 1,
     "vfijax.levels": 1,
     "vfijax.channels": 1,
     "vfijax.params": 1,

@@ -35,12 +35,13 @@ from train.state import Checkpoints
 from vfijax.channels import Widths
 from vfijax.checkpoint import load
 from vfijax.command import Stop, progress, run_main, stop_requests
+from vfijax.environment import environment
 from vfijax.files import write_json
 from vfijax.losses import LossWeights
 from vfijax.media import Triplet, write_image
 from vfijax.models import create
 from vfijax.params import ModelParams
-from vfijax.scoring import environment, find_set, measure, predict, score_triplets
+from vfijax.scoring import find_set, measure, predict, score_triplets
 from vfijax.scoring.protocols import PROTOCOLS, protocol_for
 
 TABLE, SCORES = "ablation.json", "scores.json"

@@ -31,6 +31,7 @@ from rich.table import Table
 from datasets.synthetic import photographs
 from train.config import TrainError
 from vfijax import ops
+from vfijax.environment import environment
 from vfijax.files import write_json, write_text
 from vfijax.levels import to_float, to_uint8
 from vfijax.media import write_image
@@ -38,7 +39,6 @@ from vfijax.media.plot import line_chart
 from vfijax.metrics import psnr
 from vfijax.models import forward
 from vfijax.params import ModelParams
-from vfijax.scoring import environment
 from vfijax.weights.resolve import resolve
 
 TOP = 60.0  # decibels; where the curves are cut off in the picture, since exact frames have infinite PSNR

@@ -25,6 +25,7 @@ from train.loop import run
 from train.presets import PRESETS
 from vfijax.checkpoint import load
 from vfijax.command import Stop, run_main, stop_requests
+from vfijax.environment import environment
 from vfijax.files import write_json
 from vfijax.levels import to_float
 from vfijax.media import Frame, VideoInfo, VideoReader, VideoWriter, write_image
@@ -33,7 +34,6 @@ from vfijax.metrics import psnr
 from vfijax.models import create
 from vfijax.pairs import interpolate_n
 from vfijax.params import ModelParams
-from vfijax.scoring import environment
 from vfijax.video import interpolate_video
 
 FRAMES = 77  # drawn, 3.2 seconds; every second one is left out of the video
@@ -121,6 +121,7 @@ def _scene(rng: np.random.Generator) -> list[Layer]:
 
 
 def write_clip(path: Path, frames: list[np.ndarray], rate: Fraction) -> None:
+    """Frames uint8 [H, W, 3] as a video of `rate` frames per second."""
     height, width = frames[0].shape[:2]
     with VideoWriter(
         path, VideoInfo(width=width, height=height, rate=rate, time_base=1 / rate), crf=CRF

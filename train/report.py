@@ -32,6 +32,7 @@ def read_metrics(out: Path) -> list[Row]:
 
 
 def to_csv(columns: list[str], rows: list[Row], header: bool = True) -> str:
+    """Rows as CSV; a cell that a row lacks is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     if header:

@@ -13,10 +13,8 @@ batch_of_step_N.*   the batch that made the loss or the gradient infinite or NaN
 
 import json
 import platform
-import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ import jax
 import vfijax
 from train.config import TrainConfig, TrainError, differences, from_json, to_json
 from vfijax.checkpoint import put_back
+from vfijax.environment import commit, versions
 from vfijax.files import write_json
 
 RUN = "run.json"
@@ -115,21 +114,6 @@ def _occasion() -> dict[str, Any]:
         "platform": jax.default_backend(),
         "processes": jax.process_count(),
         "python": platform.python_version(),
-        "versions": {"vfijax": vfijax.__version__, **{name: version(name) for name in _PACKAGES}},
-        "git": _git_commit(),
+        "versions": {"vfijax": vfijax.__version__, **versions(_PACKAGES)},
+        "git": commit(Path(__file__).parent),
     }
-
-
-def _git_commit() -> str | None:
-    """Commit of the checkout this file lies in, with `+` when files differ from it; None outside git."""
-    here = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=here, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -8,12 +8,15 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # the same names as in the tables below, for type checkers and editors
     from vfijax import checkpoint as checkpoint
+    from vfijax import clips as clips
     from vfijax import convert as convert
     from vfijax import losses as losses
+    from vfijax import media as media
     from vfijax import metrics as metrics
     from vfijax import models as models
     from vfijax import ops as ops
     from vfijax import optim as optim
+    from vfijax import pairs as pairs
     from vfijax import perceptual as perceptual
     from vfijax import prune as prune
     from vfijax import scoring as scoring
@@ -35,8 +38,8 @@ _NAMES = {
     "zoom": "vfijax.clips",
 }
 _MODULES = (
-    *("checkpoint", "convert", "losses", "metrics", "models", "ops", "optim", "perceptual", "prune"),
-    *("scoring", "video"),
+    *("checkpoint", "clips", "convert", "losses", "media", "metrics", "models", "ops", "optim", "pairs"),
+    *("perceptual", "prune", "scoring", "video"),
 )
 
 if not TYPE_CHECKING:  # a type checker would take any name for one that it gives out

@@ -5,8 +5,8 @@ import json
 import logging
 import os
 import re
+import secrets
 import shutil
-import tempfile
 import threading
 import zlib
 from functools import cache
@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from vfijax.channels import Widths
-from vfijax.files import unwritable
+from vfijax.files import hidden_name, unwritable, write_json, writing
 from vfijax.models import ARCHITECTURES, DEFAULT, ModelConfig, create, shapes
 from vfijax.params import ModelParams
 
@@ -73,22 +73,21 @@ def save(path: str | os.PathLike[str], params: ModelParams, **notes: Any) -> Non
     put_back(path)
     for left in _left_behind(path, "(partial|older)"):
         shutil.rmtree(left)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    scratch = hidden_name(path, f".{secrets.token_hex(4)}.partial")
     try:
-        if params.tree:  # orbax refuses empty trees
-            write_tree(scratch / _TREE, params.tree)
-        described = {"format": FORMAT, "config": config_to_json(params.config), "notes": notes}
-        (scratch / _CONFIG).write_text(json.dumps(described, indent=1) + "\n")
-        scratch.chmod(0o755)
-        if path.exists():
-            older = scratch.with_suffix(".older")
-            path.rename(older)
-            scratch.rename(path)
-            older.rename(scratch)  # removed below
-        else:
-            scratch.rename(path)
-    except OSError as error:
-        raise unwritable(path, error) from error
+        with writing(path):
+            scratch.mkdir()
+            if params.tree:  # orbax refuses empty trees
+                write_tree(scratch / _TREE, params.tree)
+            described = {"format": FORMAT, "config": config_to_json(params.config), "notes": notes}
+            write_json(scratch / _CONFIG, described)
+            if path.exists():
+                older = scratch.with_suffix(".older")
+                path.rename(older)
+                scratch.rename(path)
+                older.rename(scratch)  # removed below
+            else:
+                scratch.rename(path)
     finally:
         _remove(scratch)
 
@@ -124,7 +123,8 @@ def _left_behind(path: Path, suffix: str) -> list[Path]:
     """What a killed `save` of `path` left beside it; newest first."""
     if not path.parent.is_dir():
         return []
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.{suffix}")  # of tempfile.mkdtemp
+    begin = hidden_name(path, ".00000000.partial").name.removesuffix(".00000000.partial")
+    pattern = re.compile(rf"{re.escape(begin)}\.[a-z0-9_]{{8}}\.{suffix}")
     found = [place for place in path.parent.iterdir() if pattern.fullmatch(place.name) and place.is_dir()]
     return sorted(found, key=lambda place: place.stat().st_mtime, reverse=True)
 
@@ -141,7 +141,7 @@ def write_tree(path: Path, tree: Any) -> None:
         if number := re.search(r"os_error_code='(\d+)'", str(error)):
             raise unwritable(path, OSError(int(number[1]), "")) from error
         raise
-    (path / _SUMS).write_text(json.dumps(_checksums(path), indent=1) + "\n")
+    write_json(path / _SUMS, _checksums(path))
 
 
 def _write_alone(path: Path, tree: Any) -> None:

@@ -1,5 +1,6 @@
 """Files: their names and suffixes, natural order, and writing that is complete or not there at all."""
 
+import hashlib
 import json
 import math
 import os
@@ -43,17 +44,26 @@ def unwritable(path: Path, error: OSError) -> OSError:
     return OSError(error.errno, f"cannot write {path}: {reason}")
 
 
-def partial_name(path: Path) -> Path:
-    """A hidden, unused name in the folder of `path`, with its suffix: what is written before the rename.
+def hidden_name(path: Path, end: str) -> Path:
+    """The name of `path`, hidden and with an `end`, in the same folder; legal wherever `path` is.
 
-    It is legal wherever the name of `path` is: of a long one the end of the stem is left out.
+    What a long name has too much is left out, and eight digits of its hash tell it from others like it.
     """
+    name, room = os.fsencode(path.name), NAME_BYTES - 1 - len(os.fsencode(end))
+    if len(name) <= room:
+        return path.with_name(f".{path.name}{end}")
+    kept = name[: room - 9].decode(errors="ignore")
+    return path.with_name(f".{kept}~{hashlib.sha256(name).hexdigest()[:8]}{end}")
+
+
+def partial_name(path: Path) -> Path:
+    """A hidden, unused name in the folder of `path`, with its suffix: what is written before the rename."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
-    end = f".{secrets.token_hex(4)}.partial{path.suffix}"
-    room = NAME_BYTES - 1 - len(os.fsencode(end))
-    stem = os.fsencode(path.stem)[: max(room, 0)].decode(errors="ignore")
-    return path.with_name(f".{stem}{end}" if room > 0 else f".{secrets.token_hex(4)}.partial")
+    suffix = path.suffix if len(path.suffix) < 16 else ""  # a longer one is part of a name
+    return hidden_name(
+        path.with_name(path.name.removesuffix(suffix)), f".{secrets.token_hex(4)}.partial{suffix}"
+    )
 
 
 @contextmanager

@@ -244,6 +244,7 @@ def upsample(x: jax.Array, *, align_corners: bool) -> jax.Array:
 
 def resize(x: jax.Array, size: tuple[int, int]) -> jax.Array:
     """Resizes [B, H, W, C] bilinearly to any size: half-pixel centres, edges clamped, no antialiasing."""
+    # jax.image.resize agrees to the last bits, but a frame of CDFI took 7 % longer with it on a CPU.
     rows, columns = (_resize_matrix(old, new) for old, new in zip(x.shape[1:3], size, strict=True))
     x = jnp.einsum("yh,bhwc->bywc", rows, x, precision="highest")
     return jnp.einsum("xw,bhwc->bhxc", columns, x, precision="highest")

@@ -31,7 +31,7 @@ from datasets.patches.statistics import Statistics, of_triplet
 from datasets.records import Records
 from datasets.sources import Source, bad_item
 from vfijax.command import Progress
-from vfijax.files import write_text
+from vfijax.files import hidden_name, write_text
 from vfijax.media import MediaError, decode_image, read_ahead, write_image
 
 FORMAT = 1
@@ -59,6 +59,7 @@ class PatchSource:
     size: int
 
     def __reduce__(self) -> tuple[Any, ...]:
+        # worker processes open the files anew: a handle cannot be sent
         return open_patches, (self.directory,)
 
     def __len__(self) -> int:
@@ -138,7 +139,7 @@ def prepare_patches(
     measure = measure_named(motion)
     wanted = {"source": name, "items": len(source), "motion": motion, **asdict(parameters)}
     out = Path(out).absolute()
-    work = out.with_name(f".{out.name}.partial")
+    work = hidden_name(out, ".partial")
     if overwrite:
         shutil.rmtree(work, ignore_errors=True)
     elif out.exists():
@@ -225,7 +226,7 @@ def _cut_item(
         if min(triplet.shape[1:3]) < parameters.size:
             statistics += Statistics(small=1)
             continue
-        rng = np.random.default_rng((parameters.seed, index, start))
+        rng = np.random.default_rng((parameters.seed, index, start))  # of the place, not of the thread
         tried = select(triplet, parameters, measure, rng)
         statistics += of_triplet(tried, index, start, parameters.full_motion)
         kept = [c for c in tried if c.fate == KEPT]
@@ -240,6 +241,7 @@ def _png(patch: np.ndarray) -> bytes:
 
 
 def hash_of(parameters: Parameters) -> str:
+    """SHA-256 of the parameters as sorted JSON; the order of their fields does not matter."""
     return hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
 
 

@@ -110,8 +110,8 @@ def test_a_few_fixed_clips_are_trained_and_scored_on():
 
 def test_a_batch_that_breaks_a_run_is_kept_as_a_picture_of_all_frames(tmp_path, batch):
     loop.keep_batch(tmp_path, 7, batch)
-    # four inputs and seven targets side by side, of two clips; a line of labels above
-    assert read_image(tmp_path / "batch_of_step_7.png").shape == (16 + 2 * 32, 11 * 32, 3)
+    # four inputs and seven targets side by side, of two clips, each under its captions
+    assert read_image(tmp_path / "batch_of_step_7.png").shape == (2 * (CAPTION_HEIGHT + 32), 11 * 32, 3)
 
 
 def test_clips_are_cut_in_four_so_a_crop_that_is_no_multiple_is_refused():

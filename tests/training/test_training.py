@@ -26,6 +26,7 @@ from train.tasks import displacement
 from vfijax.command import stop_requests
 from vfijax.losses import LossWeights
 from vfijax.media import read_image
+from vfijax.media.sheet import CAPTION_HEIGHT
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 CONFIG = TrainConfig(
@@ -233,7 +234,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path, mo
     with np.load(out / "batch_of_step_4.npz") as kept:
         for role, frames in seen[3].items():
             np.testing.assert_array_equal(kept[role], frames)
-    assert read_image(out / "batch_of_step_4.png").shape == (16 + 4 * 32, 3 * 32, 3)
+    assert read_image(out / "batch_of_step_4.png").shape == (4 * (CAPTION_HEIGHT + 32), 3 * 32, 3)
 
 
 # ---------------------------------------------------------------------------------------- comforts
@@ -366,7 +367,7 @@ def test_pictures_show_every_panel_of_every_triplet(finished):
         "step_0000006.png",
     ]
     # first, last, truth, prediction, error, mask, two offset fields; a line of labels above
-    assert read_image(out / "samples" / "step_0000003.png").shape == (16 + 32, 8 * 32, 3)
+    assert read_image(out / "samples" / "step_0000003.png").shape == (CAPTION_HEIGHT + 32, 8 * 32, 3)
     assert read_image(out / "curve.png").shape == (2 * 420, 800, 3)  # scores, losses
 
 

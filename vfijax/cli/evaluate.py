@@ -13,6 +13,7 @@ from vfijax.cli.contestants import Contestant, contestants
 from vfijax.cli.tables import clip_rows, clip_summary, rows, summary
 from vfijax.clip_windows import WINDOW
 from vfijax.command import progress
+from vfijax.environment import environment
 from vfijax.files import write_json
 from vfijax.media import Triplet, write_image
 from vfijax.media.plot import line_chart
@@ -24,7 +25,6 @@ from vfijax.scoring import (
     SET_SIZES,
     ClipReport,
     Report,
-    environment,
     find_clip_set,
     find_groups,
     find_set,

@@ -1,4 +1,4 @@
-"""Reading and writing pictures and video. NumPy, PyAV and Pillow only; no jax."""
+"""Reading and writing pictures and video. NumPy, PyAV, Pillow, OpenCV and matplotlib only; no jax."""
 
 from vfijax.media.ahead import prefetch, read_ahead
 from vfijax.media.color import Color

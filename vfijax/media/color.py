@@ -62,6 +62,7 @@ def color_of(frame: av.VideoFrame) -> Color:
 
 
 def is_rgb(frame: av.VideoFrame) -> bool:
+    """Whether the samples are RGB already, of a palette or not, so that no matrix applies."""
     return frame.format.is_rgb or frame.format.name == "pal8"
 
 

@@ -22,6 +22,8 @@ MAX_TIMESCALE = 2**31 - 1  # of MP4
 
 
 class Codec(NamedTuple):
+    """An encoder of FFmpeg, its default quality, and options that it needs or that pay."""
+
     encoder: str
     crf: int  # visually lossless, or nearly
     options: dict[str, str]

@@ -15,7 +15,7 @@ from vfijax.scoring.clips import (
     two_stage,
 )
 from vfijax.scoring.protocols import MEASURES, PROTOCOLS, Protocol, measure, predict
-from vfijax.scoring.report import Report, Row, environment
+from vfijax.scoring.report import Report, Row
 from vfijax.scoring.triplets import SET_SIZES, find_groups, find_set, sample, score_triplets, write_worst
 from vfijax.scoring.video import score_video
 
@@ -31,7 +31,6 @@ __all__ = [
     "Protocol",
     "Report",
     "Row",
-    "environment",
     "find_clip_set",
     "find_groups",
     "find_set",

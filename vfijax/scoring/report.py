@@ -1,15 +1,10 @@
 """What scoring returns, and its form as JSON."""
 
 import math
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
-import numpy as np
-
-from vfijax import __version__
 from vfijax.checkpoint import config_to_json
 from vfijax.models import ModelConfig
 from vfijax.scoring.protocols import Protocol
@@ -66,15 +61,3 @@ class Report:
             "mean": self.means,
             "rows": [{"name": row.name, **row.about, **row.scores} for row in self.rows],
         }
-
-
-def environment() -> dict[str, str]:
-    """Versions and device, which a score should be reported with."""
-    device = jax.devices()[0]
-    return {
-        "vfijax": __version__,
-        "jax": jax.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "device": f"{device.platform}: {device.device_kind}",
-    }

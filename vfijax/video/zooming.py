@@ -108,11 +108,11 @@ def _zoomed(
 
 def _window(params: ModelParams, held: list[np.ndarray], outputs: range, cover: Cover) -> Images:
     """The wanted outputs of one window, each tile enlarged by itself."""
-    clip = np.stack(held if len(held) > 1 else held * 2)
+    clip = np.stack(held if len(held) > 1 else held * 2)  # the network asks for two
     height, width = clip.shape[1:3]
     grid, scale = cover(height, width), params.config.scale
     whole = Strip((len(outputs), height * scale, width * scale, 3), 1, scale)
-    for rows in grid.rows:
+    for rows in grid.rows:  # joined along rows first: a tile fades into one neighbour at a time
         band = Strip((len(outputs), (rows.stop - rows.start) * scale, width * scale, 3), 2, scale)
         for columns in grid.columns:
             tile = _enlarged(params, clip[:, rows, columns])

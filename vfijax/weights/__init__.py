@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vfijax.checkpoint import CheckpointError, config_from_json, config_to_json
+from vfijax.files import write_arrays, write_json
 from vfijax.params import ModelParams
 
 HERE = Path(__file__).parent
@@ -51,7 +52,6 @@ def write(name: str, params: ModelParams, **notes: Any) -> str:
         jax.tree_util.keystr(at, simple=True, separator="/"): np.asarray(leaf, np.float16)
         for at, leaf in leaves
     }
-    np.savez_compressed(HERE / f"{name}.npz", **arrays)
-    described = {"config": config_to_json(params.config), "notes": notes}
-    (HERE / f"{name}.json").write_text(json.dumps(described, indent=1) + "\n")
+    write_arrays(HERE / f"{name}.npz", arrays)
+    write_json(HERE / f"{name}.json", {"config": config_to_json(params.config), "notes": notes})
     return hashlib.sha256((HERE / f"{name}.npz").read_bytes()).hexdigest()
