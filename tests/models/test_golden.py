@@ -22,6 +22,7 @@ from vfijax.convert.names import NAMES
 from vfijax.losses import LossWeights, weighted
 from vfijax.models import forward
 
+pytestmark = pytest.mark.slow
 GOLDEN = Path(__file__).parents[1] / "golden"
 NETWORKS = json.loads((GOLDEN / "networks.json").read_text())
 ROUNDINGS = ("floor", "trunc")

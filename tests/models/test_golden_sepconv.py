@@ -24,6 +24,7 @@ from vfijax.losses.pixel import charbonnier_mean
 from vfijax.models import adaconv, forward
 from vfijax.models.sepconv import HEADS
 
+pytestmark = pytest.mark.slow
 GOLDEN = Path(__file__).parents[1] / "golden"
 NETWORKS = json.loads((GOLDEN / "sepconv_family.json").read_text())
 TIME = {"edsc_m": 0.3}

@@ -118,6 +118,7 @@ def test_a_finite_gradient_reaches_every_parameter(name):
     assert {path for path, leaf in leaves.items() if not np.any(leaf)} == WITHOUT_EFFECT.get(name, set())
 
 
+@pytest.mark.slow
 def test_published_gradients_leave_the_filters_of_cdfi_alone_and_change_no_value():
     result, leaves = gradients("cdfi", reference_grads=True)
     jax.tree.map(partial(close, terms=100), result, quick_forward(params("cdfi"), *frames()))

@@ -88,6 +88,7 @@ def assert_published(case, key, found):
     assert np.abs(np.asarray(found)[:, :, ::step, ::step] - expected).max() <= tolerance.FRAME
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "key"), [("full", "out"), ("small", "out_padded"), *((a, "out") for a in "abcd")]
 )
@@ -150,6 +151,7 @@ def test_ablations_have_the_stated_number_of_parameters(ablation, parameters):
     assert count(shapes(config_for("zooming_slowmo", ablation=ablation))) == parameters
 
 
+@pytest.mark.slow
 def test_training_step_has_the_published_loss_and_gradients():
     height, width, frames = TRAINING["clip"]
     inputs = make_clip(height, width, frames, TRAINING["seed"])[None]
@@ -229,6 +231,7 @@ def with_dead_channels(params):
     return vfijax.ModelParams(jax.tree.map(jnp.asarray, tree), params.config)
 
 
+@pytest.mark.slow
 @EVERY_KIND
 def test_removing_dead_channels_leaves_the_output(form):
     full = with_dead_channels(network(form, width=6))
@@ -276,6 +279,7 @@ def test_unknown_forms_are_refused(changes, message):
 # -------------------------------------------------------------------------------------------- properties
 
 
+@pytest.mark.slow
 @EVERY_KIND
 def test_a_finite_gradient_reaches_every_parameter_and_the_frames(form):
     cotangent = np.random.default_rng(1).normal(size=(1, 5, 48, 64, 3)).astype(np.float32)
@@ -383,6 +387,7 @@ def test_the_form_of_the_paper_differs_from_that_of_the_code():
     assert dataclasses.replace(paper) == paper
 
 
+@pytest.mark.slow
 @EVERY_KIND
 def test_a_network_that_starts_near_the_blend_enlarges_and_averages(form):
     fresh = network(form, width=6)  # compiled above, for frames of this size

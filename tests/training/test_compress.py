@@ -27,6 +27,7 @@ from vfijax.losses import LossWeights
 from vfijax.media import read_image
 from vfijax.prune import density, read_csv
 
+pytestmark = pytest.mark.slow
 NARROW = vfijax.models.narrow("adacof", 12, taps=3)
 PLAN = Plan(
     Retraining(

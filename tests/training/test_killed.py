@@ -18,6 +18,7 @@ import pytest
 import vfijax
 from tests.training.tiny import CONFIG
 
+pytestmark = pytest.mark.slow
 STEPS, KILLS = 30, 2
 SCRIPT = f"""
 import sys

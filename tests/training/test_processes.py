@@ -19,6 +19,7 @@ from tests.training.tiny import CONFIG
 from train.loop import run
 from train.report import read_metrics
 
+pytestmark = pytest.mark.slow
 SCRIPT = """
 import sys
 import jax

@@ -20,6 +20,7 @@ from vfijax.losses import LossWeights
 from vfijax.media.flow import QUALITIES, find_motion
 from vfijax.models import MODELS, narrow
 
+pytestmark = pytest.mark.slow
 COARSE = TrainConfig(
     net=narrow("coarse_motion", steps=1),
     steps=4,

@@ -95,6 +95,7 @@ def test_a_cosine_without_a_period_takes_the_whole_run_and_keeps_it():
     assert complete(replace(whole, steps=99)).optim.period == CONFIG.steps
 
 
+@pytest.mark.slow
 def test_loss_falls_below_that_of_the_blend_on_synthetic_motion():
     source = SyntheticSource(32, motion=4.0, length=1)
     batches = training_batches([(source, 1.0)], TrainingTriplet(32), batch=4, seed=0)
@@ -272,6 +273,7 @@ def test_a_run_with_running_mean_and_cosine_resumes_bit_for_bit(tmp_path):
     assert_equal_states(run(complete(config), tmp_path / "parts", resume=True).state, whole)
 
 
+@pytest.mark.slow
 def test_mixed_precision_trains_as_well_and_keeps_float32_parameters():
     source = SyntheticSource(32, motion=4.0, length=1)
     batch = next(training_batches([(source, 1.0)], TrainingTriplet(32), batch=4, seed=0))

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # Prints the process's peak memory in kB after 50 frames of the source, and at the end. The encoder fills its
 # own memory with the first frames.
 PEAKS = """
