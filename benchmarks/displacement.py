@@ -18,6 +18,7 @@ import numpy as np
 import tyro
 
 from datasets.scenes import SceneSource
+from vfijax.command import run_main
 from vfijax.environment import environment
 from vfijax.files import write_json
 from vfijax.levels import rounded, to_float
@@ -52,12 +53,14 @@ Triplet = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = tyro.cli(Args, prog="benchmarks.displacement", args=arguments)
-    try:
-        models = {name: resolve(name) for name in args.models}
-        scores = {d: measured(models, triplets(d, args.scenes, args.size)) for d in args.displacements}
-    except (ValueError, OSError) as error:
-        print(f"benchmarks.displacement: error: {error}", file=sys.stderr)
-        return 1
+    return run_main(
+        "benchmarks.displacement", lambda: _run(args), interrupted="nothing was measured to its end"
+    )
+
+
+def _run(args: Args) -> None:
+    models = {name: resolve(name) for name in args.models}
+    scores = {d: measured(models, triplets(d, args.scenes, args.size)) for d in args.displacements}
     means = {name: {d: float(np.mean(scores[d][name])) for d in scores} for name in models}
     print(table(means))
     if args.out is not None:
@@ -69,7 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             triplet = triplets(displacement, args.scenes, args.size)[worst]
             path = args.pictures / f"displacement_{displacement:02d}.webp"
             write_image(path, picture(models, triplet), lossless=False, quality=85)
-    return 0
 
 
 def triplets(displacement: int, scenes: int, size: int) -> list[Triplet]:

@@ -39,8 +39,10 @@ _LEADING: dict[str, dict[str, Any]] = {
 def leading(arguments: Sequence[str] | None, *names: str) -> tuple[argparse.Namespace, list[str]]:
     """The flags of these names, and the other arguments; those of the process for None.
 
+    Ends the process with 2 for a flag without a value, or with one that does not fit.
+
     Raises:
-      TrainError: a flag without a value, or with one that does not fit.
+      TrainError: the same of a flag that joins processes, which a launcher gives.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name in names:
@@ -49,7 +51,9 @@ def leading(arguments: Sequence[str] | None, *names: str) -> tuple[argparse.Name
     try:
         return parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
-        raise TrainError(str(error)) from None
+        if error.argument_name in PROCESSES:
+            raise TrainError(str(error)) from None
+        parser.error(str(error))
 
 
 def changed(default: Config, arguments: Sequence[str], *, program: str, about: str) -> Config:

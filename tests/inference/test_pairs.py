@@ -121,12 +121,13 @@ def traces(monkeypatch):
         return forward(*arguments, **options)
 
     monkeypatch.setattr(pairs, "forward", counted)
+    jax.clear_caches()  # of programs that other tests have compiled
     return found
 
 
 def test_parameters_are_arguments_of_the_compiled_function(traces):
     """Other parameters of one config give other frames, without another compilation."""
-    f0, f1 = pair(18, 23)  # a size of which no other test has compiled the network
+    f0, f1 = pair(18, 23)
     first = vfijax.interpolate(network(), f0, f1)
     other = vfijax.interpolate(create(narrow("adacof", taps=3), 1), f0, f1)
     assert traces == ["adacof"]

@@ -1,4 +1,4 @@
-"""Weights in official names give the stored numbers of the published networks (tests/golden/README.md).
+"""Weights in official names give the stored numbers of the published networks (tests/golden).
 
 All five networks run in both roundings at a size that needs padding; compressed_adacof and cdfi also at
 one that needs none, with what lies between frames and result. One compiled function runs both roundings,

@@ -10,6 +10,7 @@ from skimage.data import astronaut
 
 import vfijax
 from tests.tolerance import close
+from vfijax.levels import to_uint8
 from vfijax.media.flow import find_motion
 from vfijax.models import create, forward, narrow
 from vfijax.models.coarse import (
@@ -42,10 +43,6 @@ def panning(height, width, rows=3, columns=-4):
 
 
 MEDIUM = params(quality="medium")
-
-
-def eight_bits(frame):
-    return np.uint8(np.rint(255 * frame))
 
 
 # ------------------------------------------------------------------------------------------ guided
@@ -90,7 +87,7 @@ def test_without_a_correction_it_keeps_a_level_and_its_parts_add_up(coarse):
 def test_the_motion_is_the_same_under_jit_and_for_uint8_frames():
     """But for the rounding of its start, which a search may follow a little farther at single patches."""
     model, frames = MEDIUM, panning(64, 80)
-    found = model.config.motion(model.tree, *map(eight_bits, frames))
+    found = model.config.motion(model.tree, *map(to_uint8, frames))
     assert isinstance(found, np.ndarray) and found.shape == (1, 2, 2, 64, 80)
     for find in (model.config.motion, jax.jit(model.config.motion)):
         error = np.abs(find(model.tree, *frames) - found)
@@ -99,7 +96,7 @@ def test_the_motion_is_the_same_under_jit_and_for_uint8_frames():
 
 def test_without_a_coarse_network_the_motion_is_that_of_flow():
     model, frames = params(coarse=False), panning(48, 64)
-    expected = find_motion(*(eight_bits(frame[0]) for frame in frames), model.config.searches)
+    expected = find_motion(*(to_uint8(frame[0]) for frame in frames), model.config.searches)
     np.testing.assert_array_equal(model.config.motion(model.tree, *frames)[0], expected)
 
 

@@ -1,5 +1,7 @@
 """`vfijax prune` and `python -m vfijax.prune`: what is printed and written, and how mistakes end."""
 
+import dataclasses
+import inspect
 import json
 import os
 import re
@@ -16,6 +18,7 @@ import pytest
 
 import vfijax
 from vfijax.cli import main
+from vfijax.cli.prune import Args
 from vfijax.media import read_image
 from vfijax.models import ARCHITECTURES, ModelConfig, create, narrow
 from vfijax.prune import prune, read_csv, widths
@@ -196,3 +199,10 @@ def test_the_module_is_the_command(checkpoint, monkeypatch, capsys):
     with pytest.raises(SystemExit) as caught:
         runpy.run_module("vfijax.prune", run_name="__main__")
     assert caught.value.code == 0 and "unet/conv1_0" in capsys.readouterr().out
+
+
+def test_an_option_that_is_not_given_is_what_the_library_takes():
+    library = inspect.signature(widths).parameters
+    given = {field.name: field.default for field in dataclasses.fields(Args) if field.name in library}
+    del given["size"]  # as text
+    assert {name: library[name].default for name in given} == given and len(given) == 8

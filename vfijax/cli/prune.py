@@ -12,8 +12,8 @@ from rich.table import Table
 
 from vfijax.channels import ChannelGraph, Widths
 from vfijax.checkpoint import load, save
+from vfijax.files import IMAGE_SUFFIXES
 from vfijax.media import write_image
-from vfijax.media.images import IMAGE_SUFFIXES
 from vfijax.models.base import graph_of
 from vfijax.prune import DensityReport, density, shrink, summary, widths
 from vfijax.weights.resolve import try_it
@@ -156,6 +156,7 @@ def _rule_options(args: Args) -> dict[str, Any]:
     """The options given that only a rule can follow."""
     names = ("ratio", "policy", "rounding", "multiple", "least", "parameters", "multiply_adds")
     given = {field.name: getattr(args, field.name) for field in fields(Args) if field.name in names}
+    # the defaults of Args are those of `widths`
     return {name: value for name, value in given.items() if value != getattr(Args, name)}
 
 

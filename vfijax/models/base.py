@@ -69,10 +69,10 @@ class ModelConfig:
 
     Attributes:
       name: the entry of `MODELS` that the config was derived from.
-      kind: what the network does, see `KINDS`.
       stride: sides of the frames that the module receives are multiples of it.
       scale: output size divided by input size.
       any_time: the module takes `t`, the time of the wanted frame; the others know the middle only.
+      learned: it has parameters; if not, `create` gives all there is of it.
       random_times: it is trained on frames at random times, not on middle ones alone.
       searches: of optical flow, that guess the motion between the frames; none where a network needs none.
       guesses: the module takes `motion`, with so many guesses, two from every search; 0 for the others.
@@ -81,21 +81,21 @@ class ModelConfig:
     name: str
 
     architecture: ClassVar[str]
-    kind: ClassVar[Kind] = "pair"
     stride: ClassVar[int] = 1
     scale: ClassVar[int] = 1
     any_time: ClassVar[bool] = False
     random_times: ClassVar[bool] = False
+    learned: ClassVar[bool] = True
+
+    @property
+    def kind(self) -> Kind:
+        """What the network does, see `KINDS`."""
+        return "pair" if self.scale == 1 else "clip"
 
     def check_kind(self, kind: Kind, user: str) -> None:
         """Raises ValueError for a network of another kind than `user` takes, and says what takes it."""
         if self.kind != kind:
             raise ValueError(f"{user}: the model is {self.name}, which {KINDS[self.kind]}")
-
-    @property
-    def learned(self) -> bool:
-        """Whether it has parameters; if not, `create` gives all there is of it."""
-        return hasattr(self, "widths")
 
     @property
     def searches(self) -> tuple[Search, ...]:

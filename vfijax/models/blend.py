@@ -22,6 +22,7 @@ class BlendConfig(ModelConfig):
     """Has a name and nothing else."""
 
     architecture: ClassVar[str] = "blend"
+    learned: ClassVar[bool] = False
 
     def module(self, implementation: str = "auto", reference_grads: bool = False) -> nn.Module:
         return Blend()

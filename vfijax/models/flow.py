@@ -45,6 +45,7 @@ class FlowConfig(ModelConfig):
     quality: Quality = "best"
 
     architecture: ClassVar[str] = "flow"
+    learned: ClassVar[bool] = False
     any_time: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

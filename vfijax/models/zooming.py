@@ -26,7 +26,7 @@ import jax.numpy as jnp
 
 from vfijax.channels import NO_WIDTHS, ChannelGraph, Edge, Widths
 from vfijax.layers import Conv, upsample
-from vfijax.models.base import Framing, Kind, ModelConfig
+from vfijax.models.base import Framing, ModelConfig
 from vfijax.models.zooming_graph import (
     FEATURE_BLOCKS,
     SIDES,
@@ -69,7 +69,6 @@ class ZoomingConfig(ModelConfig):
     groups: int = 8
 
     architecture: ClassVar[str] = "zooming_slowmo"
-    kind: ClassVar[Kind] = "clip"
     stride: ClassVar[int] = 4
     scale: ClassVar[int] = 4
 

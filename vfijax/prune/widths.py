@@ -63,7 +63,7 @@ def widths(
         them. Densities alone need `graph`, and allow neither "exact" nor a budget.
       rule: a name from `RULES`; or a user's table from space to width, as a mapping or a JSON file, which
         is taken as it is (spaces left out keep their width, and no other option applies).
-      graph: the channel graph, where `source` is not the network.
+      graph: the channel graph, where `source` is not the network, or another is meant.
       policy: at a space that several layers read (or write), take the largest or the smallest proposal.
       rounding: "ceil", "nearest" or "floor"; floor for "sqrt" and ceil for the others if not given.
       ratio: in (0, 1], for "uniform".
@@ -84,10 +84,9 @@ def widths(
         that even the narrowest network exceeds (the message says by how much).
     """
     params = _network(source)
-    if params is not None:
-        graph = graph_of(params.config)
-    elif graph is None:
+    if graph is None and params is None:
         raise ValueError("widths: densities do not tell the channel graph; give graph=config.graph()")
+    graph = graph or graph_of(params.config)
     if not isinstance(rule, str) or rule.endswith(".json"):
         table = rule if isinstance(rule, Mapping) else read_table(rule)
         return Widths.of({**_present(graph), **check_widths(graph, table)})
