@@ -3,8 +3,12 @@
 import errno
 import json
 import os
+import pty
 import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -44,6 +48,15 @@ def number(request):
     before = signal.signal(request.param, signal.SIG_DFL)
     yield request.param
     signal.signal(request.param, before)
+
+
+@pytest.fixture
+def restored():
+    """Whatever the test does with signals ends with it."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDING)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def wrapped(outer, *inner):
@@ -192,13 +205,58 @@ def test_a_signal_ends_a_command_with_its_status_and_the_handler_before_comes_ba
     assert cleaned == [number] and signal.getsignal(number) == signal.SIG_DFL
 
 
-def test_a_signal_that_is_ignored_as_by_nohup_stays_ignored(number):
-    signal.signal(number, signal.SIG_IGN)
+def test_a_hang_up_that_is_ignored_as_by_nohup_stays_ignored(restored):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for context in (ended_by_signals, stop_requests):
         with context() as stop:
-            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGHUP)
             assert stop is None or stop.signal is None
-        assert signal.getsignal(number) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+def test_ctrl_c_is_noted_also_where_the_shell_lets_its_jobs_ignore_it(restored):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with stop_requests() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal == signal.SIGINT
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+HUNG_UP = """
+import fcntl, sys, termios, time
+from pathlib import Path
+from vfijax.command import run_main, stop_requests
+
+def body():
+    with stop_requests() as stop:
+        print("begun", flush=True)
+        while not stop.signal:
+            time.sleep(0.01)
+        print("one line more", flush=True)
+        print("and one", file=sys.stderr, flush=True)
+        Path(sys.argv[1]).write_text("kept")
+    return 128 + stop.signal
+
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+sys.exit(run_main("program", body))
+"""
+
+
+def test_what_a_closed_terminal_ends_still_keeps_what_it_has(tmp_path):
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", HUNG_UP, str(tmp_path / "kept")],
+        cwd=Path(__file__).parents[1],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    assert b"begun" in os.read(ours, 100)
+    os.close(ours)
+    assert child.wait(60) == 128 + signal.SIGHUP
+    assert (tmp_path / "kept").read_text() == "kept"
 
 
 def test_of_two_requests_to_stop_the_first_is_noted_and_the_second_goes_to_who_was_there_before(number):

@@ -34,7 +34,7 @@ from train.presets import PRESETS
 from train.state import Checkpoints
 from vfijax.channels import Widths
 from vfijax.checkpoint import load
-from vfijax.command import Stop, progress, run_main, stop_requests
+from vfijax.command import Stopping, progress, run_main, stop_requests
 from vfijax.environment import environment
 from vfijax.files import write_json
 from vfijax.losses import LossWeights
@@ -157,8 +157,7 @@ def _main(arguments: Sequence[str]) -> int:
     if name not in STUDIES:
         raise TrainError(f"give the name of an ablation: {', '.join([*STUDIES, 'motion'])}, not {name!r}")
     asked = parse(name, rest)
-    with stop_requests() as stop:
-        stopped_by = carry_out(asked, stop)
+    stopped_by = carry_out(asked, stop_requests)
     if stopped_by:
         print("stopped; the same command goes on")
     return 128 + stopped_by if stopped_by else 0
@@ -227,7 +226,7 @@ def _set(entry: str) -> tuple[str, tuple[Path, list[Triplet]]]:
     return name, (Path(directory), find_set(directory))
 
 
-def carry_out(asked: Asked, stop: Stop) -> int | None:
+def carry_out(asked: Asked, stopping: Stopping) -> int | None:
     """Trains and scores all variants that are not finished, and writes the table after each.
 
     Returns:
@@ -245,7 +244,7 @@ def carry_out(asked: Asked, stop: Stop) -> int | None:
             rows.append(Row(name, variant.about, lacks=variant.lacks))
             continue
         print(f"--- {name}")
-        stopped_by = stop.signal or train(variant.config, asked.out / name, stop)
+        stopped_by = train(variant.config, asked.out / name, stopping)
         if stopped_by:
             return stopped_by
         params = load(asked.out / name / "model")
@@ -257,7 +256,7 @@ def carry_out(asked: Asked, stop: Stop) -> int | None:
     return None
 
 
-def train(config: TrainConfig, out: Path, stop: Stop) -> int | None:
+def train(config: TrainConfig, out: Path, stopping: Stopping) -> int | None:
     """A run that is begun, gone on with, or left alone when it has reached its last step."""
     resume = rundir.got_somewhere(out)
     if resume and (Checkpoints(out / "checkpoints", config.log.keep).latest() or 0) >= config.steps:
@@ -266,7 +265,7 @@ def train(config: TrainConfig, out: Path, stop: Stop) -> int | None:
             print(f"{out} is finished")
             return None
         raise TrainError(f"{out} was trained with another {', '.join(changed)}; choose another --out")
-    return run(config, out, resume=resume, stop=stop).stopped_by
+    return run(config, out, resume=resume, stopping=stopping).stopped_by
 
 
 # ------------------------------------------------------------------------------------------ scores

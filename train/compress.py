@@ -38,7 +38,7 @@ from train.scores import predictions
 from train.tasks import task_of
 from vfijax import prune
 from vfijax.checkpoint import load, put_back, save
-from vfijax.command import Stop, run_main, stop_requests
+from vfijax.command import Stopping, never, run_main, stop_requests
 from vfijax.files import write_json, write_text
 from vfijax.media import write_image
 from vfijax.media.plot import line_chart
@@ -121,8 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: Sequence[str] | None) -> int:
     plan, out, resume = parse(arguments)
-    with stop_requests() as stop:
-        stopped_by = compress(plan, out, resume=resume, stop=stop)
+    stopped_by = compress(plan, out, resume=resume, stopping=stop_requests)
     if stopped_by:
         print(f"stopped; go on with\n  python -m train.compress --out {out} --resume")
     return 128 + stopped_by if stopped_by else 0
@@ -154,14 +153,14 @@ def default_plan(model: str | None, source: str) -> Plan:
     return Plan(Retraining(**{**vars(preset), "net": net, "init_from": source}))
 
 
-def compress(plan: Plan, out: Path, *, resume: bool = False, stop: Stop | None = None) -> int | None:
+def compress(plan: Plan, out: Path, *, resume: bool = False, stopping: Stopping = never) -> int | None:
     """Runs all stages that are not done yet.
 
     Args:
       plan: what to do.
       out: the directory for everything made.
       resume: go on with what is there.
-      stop: ends the training that is under way, see `train.loop.run`.
+      stopping: ends a training that is under way, see `train.loop.run`.
 
     Returns:
       None when everything is done, else the number of the signal that ended it.
@@ -173,12 +172,12 @@ def compress(plan: Plan, out: Path, *, resume: bool = False, stop: Stop | None =
     for config in (sparse, plan.training):
         check(config)
     _begin(out, plan, resume)
-    stopped_by = _train(sparse, out / "sparse", stop)
+    stopped_by = _train(sparse, out / "sparse", stopping)
     if stopped_by:
         return stopped_by
     draw_sparsity(out)
     small = shrink(plan, out)
-    stopped_by = _train(retrain_run(plan, small.config, out), out / "retrain", stop)
+    stopped_by = _train(retrain_run(plan, small.config, out), out / "retrain", stopping)
     if stopped_by:
         return stopped_by
     if not (out / "compressed").exists():
@@ -222,8 +221,8 @@ def retrain_run(plan: Plan, net: ModelConfig, out: Path) -> TrainConfig:
     return replace(plan.training, net=net, init_from=start)
 
 
-def _train(config: TrainConfig, out: Path, stop: Stop | None) -> int | None:
-    return run(config, out, resume=rundir.got_somewhere(out), stop=stop).stopped_by
+def _train(config: TrainConfig, out: Path, stopping: Stopping) -> int | None:
+    return run(config, out, resume=rundir.got_somewhere(out), stopping=stopping).stopped_by
 
 
 def shrink(plan: Plan, out: Path) -> ModelParams:

@@ -24,7 +24,7 @@ from datasets.synthetic import Layer, blob, cut, draw, photographs
 from train.loop import run
 from train.presets import PRESETS
 from vfijax.checkpoint import load
-from vfijax.command import Stop, run_main, stop_requests
+from vfijax.command import Stopping, never, run_main, stop_requests
 from vfijax.environment import environment
 from vfijax.files import write_json
 from vfijax.levels import to_float
@@ -60,17 +60,15 @@ def _main(args: argparse.Namespace) -> None:
     if not args.train:
         demo(args.out, load())
         return
-    with stop_requests() as stop:  # the demonstration is then of what was learnt until there
-        params = trained(args.out / "run", args.steps, stop)
-    demo(args.out, params)
+    demo(args.out, trained(args.out / "run", args.steps, stop_requests))
 
 
-def trained(out: Path, steps: int | None = None, stop: Stop | None = None) -> ModelParams:
-    """A small network, trained in the run directory `out`, see `train.loop.run`."""
+def trained(out: Path, steps: int | None = None, stopping: Stopping = never) -> ModelParams:
+    """A small network, trained in the run directory `out` as far as it got, see `train.loop.run`."""
     config = PRESETS["demo"]
     config = dataclasses.replace(config, steps=steps or config.steps)
     shutil.rmtree(out, ignore_errors=True)
-    run(config, out, stop=stop)
+    run(config, out, stopping=stopping)
     return load(out / "model")
 
 

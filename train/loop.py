@@ -17,7 +17,7 @@ from train.state import Checkpoints, TrainState, begin, initial_params
 from train.step import Networks
 from train.tasks import Batch, task_of
 from vfijax.checkpoint import save
-from vfijax.command import Stop
+from vfijax.command import Stop, Stopping, never
 from vfijax.files import write_arrays
 from vfijax.losses import load_networks
 from vfijax.media import write_image
@@ -37,7 +37,7 @@ class Outcome:
 
 
 @bad_items()
-def run(config: TrainConfig, out: Path, *, resume: bool = False, stop: Stop | None = None) -> Outcome:
+def run(config: TrainConfig, out: Path, *, resume: bool = False, stopping: Stopping = never) -> Outcome:
     """Trains a network in the run directory `out` (see `train.rundir`).
 
     A run that was stopped and resumed ends with the same parameters as one that was not, bit for bit, on any
@@ -51,8 +51,8 @@ def run(config: TrainConfig, out: Path, *, resume: bool = False, stop: Stop | No
       config: the run.
       out: its directory.
       resume: go on with the run that `out` holds.
-      stop: ends the run after the present step, with a checkpoint, when its signal is set, such as by
-        `vfijax.command.stop_requests`. Signals themselves are the caller's.
+      stopping: entered around the steps; what it yields ends the run after the present step, with a
+        checkpoint. Programs give `vfijax.command.stop_requests`; else signals are the caller's.
 
     Raises:
       TrainError: a config that cannot be run, an `out` that does not fit `resume`, a loss that is
@@ -60,7 +60,7 @@ def run(config: TrainConfig, out: Path, *, resume: bool = False, stop: Stop | No
       ValueError, OSError: data or weights that cannot be read.
     """
     check(config)
-    config, stop = complete(config), stop or Stop()
+    config = complete(config)
     layout = Layout.of(config)
     check_same(to_json(config))
     with together():
@@ -89,7 +89,7 @@ def run(config: TrainConfig, out: Path, *, resume: bool = False, stop: Stop | No
             report.say(started)
         if resume:
             report.say(f"goes on after step {start}")
-        with lost_processes():
+        with lost_processes(), stopping() as stop:
             state = _steps(config, layout, state, networks, data, report, checkpoints, stop)
     finished = int(state.step) >= config.steps
     return Outcome(state, None if finished else stop.signal)

@@ -37,8 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train(arguments: Sequence[str] | None) -> int:
     config, out, resume = parse(arguments)
-    with stop_requests() as stop:
-        outcome = run(config, out, resume=resume, stop=stop)
+    outcome = run(config, out, resume=resume, stopping=stop_requests)
     if outcome.stopped_by and is_first():
         print(f"stopped after step {int(outcome.state.step)}; go on with")
         print(f"  python -m train.main --out {out} --resume")

@@ -3,21 +3,23 @@
 import difflib
 import os
 import signal
+import stat
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 Progress = Callable[[int, int | None], None]
 """Told how many are done, and of how many, where that is known."""
 
 # Mistakes in what the user gave, and limits of the machine; anything else is a bug and shows itself.
 _EXPECTED = (ValueError, TypeError, OSError, MemoryError, OverflowError)
-# Signals that ask a process to end. Not there on every system: SIGHUP.
-_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_HANGUP = getattr(signal, "SIGHUP", 0)  # which not every system has
+_ENDING = [signal.SIGTERM, *([_HANGUP] if _HANGUP else [])]  # what asks a process to end
 
 
 class Stopped(KeyboardInterrupt):
@@ -59,6 +61,8 @@ def run_main(
         text = explain(error, lines)
         if text is None:
             raise
+        if isinstance(error, TypeError):  # which is as often a bug
+            text += " (VFIJAX_DEBUG=1 shows where)"
         if debug or os.environ.get("VFIJAX_DEBUG", "0") not in ("", "0"):
             traceback.print_exc()
         return fail(program, text)
@@ -93,7 +97,7 @@ def explain(error: BaseException, lines: bool = False) -> str | None:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise `Stopped` in the block. One that is ignored, as by nohup, stays so."""
+    """SIGTERM and SIGHUP raise `Stopped` in the block. A SIGHUP that is ignored, as by nohup, stays so."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(number)
@@ -113,6 +117,15 @@ class Stop:
     signal: int | None = None
 
 
+Stopping = Callable[[], AbstractContextManager[Stop]]
+"""`stop_requests`, or what stands for it."""
+
+
+def never() -> AbstractContextManager[Stop]:
+    """Takes no signals; for long work whose caller has not asked for it."""
+    return nullcontext(Stop())
+
+
 @contextmanager
 def stop_requests() -> Iterator[Stop]:
     """Notes the first SIGINT, SIGTERM or SIGHUP instead of ending the process; a second one ends it."""
@@ -120,28 +133,47 @@ def stop_requests() -> Iterator[Stop]:
 
     def note(number: int, frame: FrameType | None) -> None:
         stop.signal = number
-        for each, handler in before.items():
-            signal.signal(each, handler)  # type: ignore[arg-type]
+        back()
 
-    with _handling(note, [signal.SIGINT, *_ENDING]) as before:
+    with _handling(note, [signal.SIGINT, *_ENDING]) as back:
         yield stop
 
 
 @contextmanager
 def _handling(
     handler: Callable[[int, FrameType | None], None], numbers: Iterable[int]
-) -> Iterator[dict[int, object]]:
-    """Handles signals in the block, and yields who did before."""
-    before: dict[int, object] = {}
+) -> Iterator[Callable[[], None]]:
+    """Handles signals in the block, and yields what gives them back to who had them before."""
+    before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():  # no other may set handlers
-        before = {n: h for n in numbers if (h := signal.getsignal(n)) is not signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, handler)
-    try:
-        yield before
-    finally:
+        before = {number: signal.getsignal(number) for number in numbers}
+    if before.get(_HANGUP) is signal.SIG_IGN:  # by nohup
+        del before[_HANGUP]
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if number == _HANGUP:
+            _leave_terminal()
+        handler(number, frame)
+
+    def back() -> None:
         for number, previous in before.items():
-            signal.signal(number, previous)  # type: ignore[arg-type]
+            signal.signal(number, previous)
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield back
+    finally:
+        back()
+
+
+def _leave_terminal() -> None:
+    """Output goes nowhere from here on: writing to a terminal that is gone is an error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        if stat.S_ISCHR(os.fstat(descriptor).st_mode):
+            os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -128,8 +128,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint_from_which_it_goes_on(finished,
 
     assert threading.current_thread() is threading.main_thread()
     monkeypatch.setattr(sharding, "jitted_train_step", interrupting)
-    with stop_requests() as stop:
-        outcome = run(CONFIG, tmp_path / "run", stop=stop)
+    outcome = run(CONFIG, tmp_path / "run", stopping=stop_requests)
     assert (outcome.stopped_by, int(outcome.state.step)) == (signal.SIGTERM, 3)
     assert (tmp_path / "run" / "checkpoints" / "3").is_dir()
     vfijax.load(tmp_path / "run" / "model")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.data.dummy import moving_frames, write_frames
-from train import ablation, compress
+from train import ablation, compress, loop
 from train import main as command
 from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, TrainError, check
 from train.flags import choose
@@ -231,7 +231,7 @@ def test_a_run_is_made_resumed_and_numbered(here, capsys):
     ("program", "part", "flags"),
     [
         (command, "run", "--preset tiny"),
-        (compress, "compress", "--model tiny"),
+        (compress, "compress", "--model adacof"),
         (ablation, "carry_out", "dsepconv"),
     ],
 )
@@ -241,13 +241,36 @@ def test_a_signal_reaches_what_is_under_way_and_is_told_by_the_exit_code(
     before = signal.getsignal(signal.SIGTERM)
 
     def killed(*arguments, **options):
-        os.kill(os.getpid(), signal.SIGTERM)
-        number = (options["stop"] if options else arguments[-1]).signal
+        with (options["stopping"] if options else arguments[-1])() as stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+        number = stop.signal
         return SimpleNamespace(state=SimpleNamespace(step=1), stopped_by=number) if part == "run" else number
 
     monkeypatch.setattr(program, part, killed)
     assert program.main(flags.split()) == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("program", "part", "flags"),
+    [
+        (loop, "load_networks", "--preset tiny"),  # before the steps
+        (compress, "draw_sparsity", "--model adacof"),  # between two trainings
+        (ablation, "scores", "dsepconv"),
+    ],
+)
+def test_a_signal_where_nothing_is_trained_ends_a_program_at_once(
+    here, monkeypatch, capsys, program, part, flags
+):
+    def killed(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+
+    monkeypatch.setattr(program, part, killed)
+    monkeypatch.setattr(compress, "_train", lambda *arguments: None)
+    main = command.main if program is loop else program.main
+    assert main(flags.split()) == 128 + signal.SIGTERM
+    assert "error: interrupted; " in capsys.readouterr().err
 
 
 def test_an_interrupted_run_says_how_to_go_on(here, capsys, monkeypatch):
