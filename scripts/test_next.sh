@@ -25,4 +25,4 @@ if [ ! -e .venv-next/ready ] || [ requirements.txt -nt .venv-next/ready ]; then
   touch .venv-next/ready
 fi
 .venv-next/bin/python -c 'import sys, jax; print(f"test-next: Python {sys.version.split()[0]}, jax {jax.__version__}")'
-.venv-next/bin/python -m pytest -q -n "${JOBS:-2}" tests/test_imports.py tests/test_public_api.py tests/ops tests/kernels tests/optim tests/models/test_narrow.py
+.venv-next/bin/python -m pytest -q -n "${JOBS:-2}" --dist loadfile --no-loadscope-reorder tests/test_imports.py tests/test_public_api.py tests/ops tests/kernels tests/optim tests/models/test_narrow.py

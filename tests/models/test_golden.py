@@ -40,7 +40,7 @@ def converted(name):
     }
 
 
-@jax.jit
+@partial(jax.jit, compiler_options={"xla_backend_optimization_level": 3})  # as users get it
 def both_roundings(params, f0, f1):
     return {rounding: observed_forward(params[rounding], f0, f1) for rounding in params}
 

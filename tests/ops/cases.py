@@ -1,5 +1,6 @@
 """Calls of the sampling ops, as tables: shapes and options; arrays that fit; results and refusals."""
 
+import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,13 +67,12 @@ def away_from_integers(offset: np.ndarray, gap: float = 0.03) -> np.ndarray:
     return whole + np.clip(offset - whole, gap, 1 - gap)
 
 
-def value_and_gradients(op, arrays, cotangent, **options):
+def value_and_gradients(op, arrays, cotangent, *, level=0, **options):
     """The result and the gradient of every array, compiled as a whole.
 
-    Nearly all the time goes into the compiler. So the reference, which need not be fast, is left as it comes.
+    Nearly all the time goes into the compiler, so that its optimisation is turned down; users get level 3.
     """
-    compiled = _plain if options.get("implementation") == "reference" else _optimised
-    return compiled(op, tuple(sorted(options.items())), tuple(arrays), cotangent)
+    return _compiled(level)(op, tuple(sorted(options.items())), tuple(arrays), cotangent)
 
 
 def traced(op, options, arrays, cotangent):
@@ -81,8 +81,10 @@ def traced(op, options, arrays, cotangent):
     return out, *vjp(cotangent)
 
 
-_optimised = jax.jit(traced, static_argnums=(0, 1))
-_plain = jax.jit(traced, static_argnums=(0, 1), compiler_options={"xla_backend_optimization_level": 0})
+@functools.cache
+def _compiled(level):
+    options = {"xla_backend_optimization_level": level}
+    return jax.jit(traced, static_argnums=(0, 1), compiler_options=options)
 
 
 def temporary_bytes(function, *arrays):
