@@ -53,9 +53,7 @@ Triplet = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = tyro.cli(Args, prog="benchmarks.displacement", args=arguments)
-    return run_main(
-        "benchmarks.displacement", lambda: _run(args), interrupted="nothing was measured to its end"
-    )
+    return run_main("benchmarks.displacement", lambda: _run(args), interrupted="nothing was written")
 
 
 def _run(args: Args) -> None:

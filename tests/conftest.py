@@ -1,6 +1,7 @@
 """What every test runs under: several CPU devices, programs compiled quickly and kept, GPU tests marked."""
 
 import os
+import signal
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -86,3 +87,17 @@ def strict():
 def float64():
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def signals():
+    """Signals do what they do to a program in a terminal, whatever the tests were started with."""
+    usual = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

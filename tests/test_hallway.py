@@ -43,20 +43,9 @@ def ended(capsys):
 
 
 @pytest.fixture(params=ENDING, ids=lambda number: number.name)
-def number(request):
-    """A signal that ends a process, whatever the test runner was started with."""
-    before = signal.signal(request.param, signal.SIG_DFL)
-    yield request.param
-    signal.signal(request.param, before)
-
-
-@pytest.fixture
-def restored():
-    """Whatever the test does with signals ends with it."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *ENDING)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+def number(request, signals):
+    """A signal that ends a process."""
+    return request.param
 
 
 def wrapped(outer, *inner):
@@ -205,7 +194,7 @@ def test_a_signal_ends_a_command_with_its_status_and_the_handler_before_comes_ba
     assert cleaned == [number] and signal.getsignal(number) == signal.SIG_DFL
 
 
-def test_a_hang_up_that_is_ignored_as_by_nohup_stays_ignored(restored):
+def test_a_hang_up_that_is_ignored_as_by_nohup_stays_ignored(signals):
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for context in (ended_by_signals, stop_requests):
         with context() as stop:
@@ -214,7 +203,7 @@ def test_a_hang_up_that_is_ignored_as_by_nohup_stays_ignored(restored):
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
-def test_ctrl_c_is_noted_also_where_the_shell_lets_its_jobs_ignore_it(restored):
+def test_ctrl_c_is_noted_also_where_the_shell_lets_its_jobs_ignore_it(signals):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with stop_requests() as stop:
         os.kill(os.getpid(), signal.SIGINT)
@@ -242,7 +231,7 @@ sys.exit(run_main("program", body))
 """
 
 
-def test_what_a_closed_terminal_ends_still_keeps_what_it_has(tmp_path):
+def test_what_a_closed_terminal_ends_still_keeps_what_it_has(tmp_path, signals):
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
         [sys.executable, "-c", HUNG_UP, str(tmp_path / "kept")],

@@ -158,7 +158,7 @@ def test_gradient_equals_finite_differences_in_double_precision(float64, name):
 
 
 @pytest.mark.parametrize("name", OF_FRAMES)
-def test_equal_frames_have_the_least_loss_and_no_gradient(name):
+def test_equal_frames_have_the_least_loss_and_no_gradient(name, float64):
     frame, other, _ = frames(1, 32, 32, 3)
 
     @jax.jit

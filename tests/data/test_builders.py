@@ -396,7 +396,7 @@ def test_mistakes_are_one_clear_message(here, monkeypatch, capsys, arguments, me
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_command_and_removes_what_was_begun(here, monkeypatch, capsys, number):
+def test_a_signal_ends_the_command_and_removes_what_was_begun(here, signals, monkeypatch, capsys, number):
     @contextmanager
     def told(task):
         yield lambda done, total: signal.raise_signal(number)

@@ -387,7 +387,7 @@ def test_the_command_counts_files_that_are_no_video(here, capsys):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_command_and_the_same_one_goes_on(here, monkeypatch, capsys, number):
+def test_a_signal_ends_the_command_and_the_same_one_goes_on(here, signals, monkeypatch, capsys, number):
     @contextmanager
     def told(task):
         yield lambda done, total: signal.raise_signal(number)

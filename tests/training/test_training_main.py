@@ -236,7 +236,7 @@ def test_a_run_is_made_resumed_and_numbered(here, capsys):
     ],
 )
 def test_a_signal_reaches_what_is_under_way_and_is_told_by_the_exit_code(
-    here, monkeypatch, program, part, flags
+    here, signals, monkeypatch, program, part, flags
 ):
     before = signal.getsignal(signal.SIGTERM)
 
@@ -260,7 +260,7 @@ def test_a_signal_reaches_what_is_under_way_and_is_told_by_the_exit_code(
     ],
 )
 def test_a_signal_where_nothing_is_trained_ends_a_program_at_once(
-    here, monkeypatch, capsys, program, part, flags
+    here, signals, monkeypatch, capsys, program, part, flags
 ):
     def killed(*arguments, **options):
         os.kill(os.getpid(), signal.SIGTERM)

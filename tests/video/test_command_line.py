@@ -119,13 +119,10 @@ STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
 @pytest.fixture(params=STATUS, ids=lambda number: number.name)
-def number(request):
-    """A signal as at a terminal: shells let what they start in the background ignore some."""
-    usual = signal.default_int_handler if request.param == signal.SIGINT else signal.SIG_DFL
-    before = signal.signal(request.param, usual)
+def number(request, signals):
+    usual = signal.getsignal(request.param)
     yield request.param
     assert signal.getsignal(request.param) == usual
-    signal.signal(request.param, before)
 
 
 @pytest.mark.parametrize("name", ["out.mp4", "frames"])

@@ -84,9 +84,10 @@ def widths(
         that even the narrowest network exceeds (the message says by how much).
     """
     params = _network(source)
-    if graph is None and params is None:
-        raise ValueError("widths: densities do not tell the channel graph; give graph=config.graph()")
-    graph = graph or graph_of(params.config)
+    if graph is None:
+        if params is None:
+            raise ValueError("widths: densities do not tell the channel graph; give graph=config.graph()")
+        graph = graph_of(params.config)
     if not isinstance(rule, str) or rule.endswith(".json"):
         table = rule if isinstance(rule, Mapping) else read_table(rule)
         return Widths.of({**_present(graph), **check_widths(graph, table)})
