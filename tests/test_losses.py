@@ -165,7 +165,9 @@ def test_equal_frames_have_the_least_loss_and_no_gradient(name, float64):
     def loss(prediction, target=frame):
         return weighted(only(**{name: 1}), prediction, target, {"flipped": prediction})[0]
 
-    value, gradient = jax.jit(jax.value_and_grad(loss))(frame, frame)
+    # As users get it: without lanes, one long sum is rounded 3,072 times.
+    users = {"xla_backend_optimization_level": 3}
+    value, gradient = jax.jit(jax.value_and_grad(loss), compiler_options=users)(frame, frame)
     epsilons = {
         "charbonnier": 1e-3,
         "charbonnier_sum": 1e-3 * frame.size,
