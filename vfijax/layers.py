@@ -46,7 +46,8 @@ class Conv(nn.Module):
     @nn.compact
     def parameters(self, channels: int) -> tuple[jax.Array, jax.Array]:
         shape = (self.size, self.size, channels // self.groups, self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        # Zeros, since `vfijax.create` draws the values, and tracing a random number for every shape takes long.
+        kernel = self.param("kernel", nn.initializers.zeros_init(), shape)
         return kernel, self.param("bias", nn.initializers.zeros_init(), (self.features,))
 
     def __call__(self, *inputs: jax.Array) -> jax.Array:

@@ -124,9 +124,10 @@ def _draw(tree: Any, seed: list[int], path: tuple[str, ...]) -> Any:
         if isinstance(leaf, dict):
             drawn[name] = _draw(leaf, seed, here)
         elif name in constant:
-            drawn[name] = jnp.full(leaf.shape, constant[name], leaf.dtype)
+            drawn[name] = jnp.asarray(np.full(leaf.shape, constant[name], leaf.dtype))
         else:
             rng = np.random.default_rng([*seed, zlib.crc32("/".join(here).encode())])
             bound = 1 / np.sqrt(fan_in)
-            drawn[name] = jnp.asarray(rng.uniform(-bound, bound, leaf.shape), leaf.dtype)
+            # cast by NumPy: JAX compiles a program for every shape
+            drawn[name] = jnp.asarray(rng.uniform(-bound, bound, leaf.shape).astype(leaf.dtype))
     return drawn
