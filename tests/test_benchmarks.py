@@ -45,6 +45,7 @@ def stored(ratios, groups=("ops",), device="cpu: any"):
 # --------------------------------------------------------------------------- peers
 
 
+@pytest.mark.slow
 def test_published_form_in_pytorch_computes_the_frame_of_vfijax():
     peer = pytest.importorskip("benchmarks.peer_torch", reason="PyTorch is not installed")
     params = narrow("cdfi", taps=3, dilation=2, rounding="trunc")
@@ -55,6 +56,7 @@ def test_published_form_in_pytorch_computes_the_frame_of_vfijax():
     np.testing.assert_allclose(theirs, frame, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_network_is_a_row_beside_both_forms_of_the_same_network():
     """Measuring it also checks that the three frames agree, see the next but one test."""
     pytest.importorskip("torch", reason="PyTorch is not installed")

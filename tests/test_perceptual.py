@@ -70,6 +70,7 @@ def odd(frame):
     return np.asarray(frame[:61, :83], np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("net", "value_range"), [("squeeze", "11"), ("alex", "01"), ("vgg", "11")])
 def test_lpips_and_its_gradient_equal_those_of_the_package(float64, backbones, heads, pair, net, value_range):
     first, middle = (jnp.asarray(frame, jnp.float64) for frame in pair)
@@ -81,6 +82,7 @@ def test_lpips_and_its_gradient_equal_those_of_the_package(float64, backbones, h
     assert float(jnp.linalg.norm(gradient)) == pytest.approx(stored["gradient_norm"], rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", NETS)
 def test_lpips_of_odd_sizes_equals_that_of_the_package_and_is_zero_for_equal_images(
     backbones, heads, pair, net
@@ -297,6 +299,7 @@ def evaluate(*arguments):
     return main(["evaluate", "--model", "blend", *map(str, arguments)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("value_range", "words"), [("11", "[-1,1]"), ("01", "[0,1]")])
 def test_evaluate_scores_lpips_and_names_net_and_range(
     directory, backbones, heads, tmp_path, capsys, value_range, words

@@ -46,7 +46,7 @@ class Conv(nn.Module):
     @nn.compact
     def parameters(self, channels: int) -> tuple[jax.Array, jax.Array]:
         shape = (self.size, self.size, channels // self.groups, self.features)
-        # Zeros, since `vfijax.create` draws the values, and tracing a random number for every shape takes long.
+        # Zeros: `vfijax.create` draws the values, and to trace random numbers for every shape takes long.
         kernel = self.param("kernel", nn.initializers.zeros_init(), shape)
         return kernel, self.param("bias", nn.initializers.zeros_init(), (self.features,))
 

@@ -45,6 +45,7 @@ def test_the_frame_is_like_the_inputs_and_uint8_stays_uint8(shape, dtype, array)
     assert frame.dtype == (jnp.uint8 if dtype == "uint8" else jnp.float32)
 
 
+@pytest.mark.slow
 def test_a_single_frame_is_a_batch_of_one():
     f0, f1 = pair(3, 20, 24)
     together = vfijax.interpolate(network(), f0, f1)
@@ -52,6 +53,7 @@ def test_a_single_frame_is_a_batch_of_one():
         close(vfijax.interpolate(network(), f0[i], f1[i]), together[i], terms=100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(2, 2), (2, 33), (3, 17), (16, 16), (17, 5), (31, 32), (33, 2)])
 def test_any_size_from_two_pixels_up_is_interpolated(size):
     frame = vfijax.interpolate(network(), *pair(*size))
@@ -216,6 +218,7 @@ def timed():
     return vfijax.ModelParams(jax.tree.map(lambda leaf: 1.5 * leaf, fresh.tree), fresh.config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t", [0.3, 0.5, 0.001])
 def test_a_model_for_any_time_is_evaluated_at_that_very_time(t):
     f0, f1 = pair(1, 20, 24)

@@ -81,6 +81,7 @@ def expected(protocol, frame, truth):
     }[protocol]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("truth", [TRUTH, DARK], ids=["bright", "dark"])
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_scores_are_those_that_the_words_of_the_protocol_say(name, truth):

@@ -69,6 +69,7 @@ def assert_as_exact_as(plain: Op, op: Op, workload: Workload, exact: Op) -> None
     assert all(found[name] <= allowed[name] for name in QUANTITIES), f"{found} exceed {allowed}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workload", SMALL, ids=lambda w: w.name)
 def test_interpreted_kernel_equals_the_reference(workload):
     reference = by_op(workload, "reference")

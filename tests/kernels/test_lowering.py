@@ -53,12 +53,14 @@ def energy(op: Callable[..., jax.Array], workload: Workload) -> Callable[..., ja
     return function
 
 
+@pytest.mark.slow
 @EVERY_OP
 @EVERY_WORKLOAD
 def test_forward_lowers_to_one_kernel(op, workload):
     assert kernels_in(energy(op, workload), workload) == ["adacof_forward"]
 
 
+@pytest.mark.slow
 @EVERY_OP
 @EVERY_WORKLOAD
 def test_gradient_lowers_to_two_kernels(op, workload):

@@ -70,6 +70,7 @@ COUNTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "changes", "parameters"), COUNTS)
 def test_parameters_are_as_many_as_stated(name, changes, parameters):
     config = config_for(name, **changes)
@@ -199,6 +200,7 @@ SMALL_TAPS = [(name, {"taps": 3}) for name in NETWORKS if hasattr(MODELS[name], 
 SMALL_TAPS += [("dsepconv", {"taps": 1, "masks": False})]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "changes"), SMALL_TAPS)
 def test_all_shapes_follow_the_table_of_widths(name, changes):
     config = different(name, **changes)

@@ -62,6 +62,7 @@ def test_an_overlay_that_stays_is_kept_while_the_picture_behind_it_moves():
     assert np.abs(np.asarray(frame[inside], int) - truth[inside]).mean() < 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t", TIMES)
 @pytest.mark.parametrize("size", [(2, 2), (2, 40), (5, 3), (33, 48)])
 def test_equal_frames_stay_as_they_are(size, t):
@@ -147,6 +148,7 @@ def test_a_motion_that_is_given_is_taken(monkeypatch):
     assert quality(frame, panning((102, 103))[0]) > 45
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", [jax.jit, jax.vmap, lambda f: jax.jit(jax.vmap(f)), jax.checkpoint])
 def test_motion_comes_through_a_callback_where_frames_are_not_known_yet(transform):
     pairs = [(f.astype(np.float32) / 255) for f in panning((100, 100), (50, 50), (106, 109), (53, 46))]
@@ -220,6 +222,7 @@ def test_an_unknown_quality_is_refused_with_the_known_ones():
 # --------------------------------------------------------------------------------------- gradients
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_differences(float64):
     rng = np.random.default_rng(0)
     first, last = rng.uniform(0, 1, (2, 2, 17, 18, 3))
@@ -238,6 +241,7 @@ def test_gradients_are_finite_differences(float64):
         np.testing.assert_allclose(np.vdot(gradient, direction), (ends[0] - ends[1]) / (2 * step), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_no_gradient_goes_through_the_motion_that_is_found():
     first, last = (f.astype(np.float32) / 255 for f in panning((100, 100), (106, 109), side=48))
 

@@ -48,6 +48,7 @@ MEDIUM = params(quality="medium")
 # ------------------------------------------------------------------------------------------ guided
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("t", [0.5, 0.2])
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (42, 63)])
 def test_it_begins_as_flow(height, width, t):
@@ -66,12 +67,14 @@ def test_it_begins_as_flow(height, width, t):
     assert np.abs(frame - expected).mean() < 1e-3
 
 
+@pytest.mark.slow
 def test_at_the_times_of_the_frames_it_gives_the_frames():
     f0, f1 = (np.repeat(frame, 2, 0) for frame in panning(40, 48))
     frame, _ = quick_forward(params(), f0, f1, t=np.float32([0, 1]))
     close(frame, np.stack([f0[0], f1[1]]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coarse", [True, False])
 def test_without_a_correction_it_keeps_a_level_and_its_parts_add_up(coarse):
     model = params(coarse=coarse, residual=False, quality="medium")
@@ -100,6 +103,7 @@ def test_without_a_coarse_network_the_motion_is_that_of_flow():
     np.testing.assert_array_equal(model.config.motion(model.tree, *frames)[0], expected)
 
 
+@pytest.mark.slow
 def test_the_gradient_equals_finite_differences_in_double_precision(float64):
     model, (f0, f1) = MEDIUM, panning(32, 32)
     rng = np.random.default_rng(0)
@@ -146,6 +150,7 @@ coarse = quick_jit(partial(Coarse(COARSE.config.widths, 2).apply, {"params": COA
 SIZES = [(2, 2), (17, 40), (200, 300), (330, 500)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_motion_is_found_in_frames_of_any_size_and_the_same_the_other_way_round(size):
     f0, f1 = panning(*size)[0], np.random.default_rng(0).uniform(size=(1, *size, 3)).astype(np.float32)

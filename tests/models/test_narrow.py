@@ -89,6 +89,7 @@ def gradients(name, reference_grads=False):
 # -------------------------------------------------------------------------------- frames, gradients
 
 
+@pytest.mark.slow
 @EVERY_GRAPH
 def test_frame_has_the_size_of_the_input_and_is_finite(name):
     (frame, aux), _ = gradients(name)
@@ -114,6 +115,7 @@ WITHOUT_EFFECT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_finite_gradient_reaches_every_parameter(name):
     _, leaves = gradients(name)
@@ -129,6 +131,7 @@ def test_published_gradients_leave_the_filters_of_cdfi_alone_and_change_no_value
     assert without == {f"features/level{i}/{leaf}" for i in range(1, 6) for leaf in ("kernel", "bias")}
 
 
+@pytest.mark.slow
 @EVERY_GRAPH
 def test_nothing_is_broadcast_over_ranks_or_promoted(name):
     traced(name)
@@ -137,12 +140,14 @@ def test_nothing_is_broadcast_over_ranks_or_promoted(name):
 # ------------------------------------------------------------------------------------- equivalences
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adacof", "cdfi", "adaconv", "edsc_m"])
 def test_jit_equals_the_plain_call(name):
     plain, _ = forward(params(name), *frames())
     close(quick_forward(params(name), *frames())[0], plain, terms=100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adacof_plus", "cdfi", "sepconv", "adaconv", "edsc_s"])
 def test_the_frame_does_not_depend_on_the_implementation(name):
     by_reference, _ = quick_forward(params(name), *frames(), implementation="reference")
@@ -229,6 +234,7 @@ def test_the_graph_of_cdfi_names_the_concatenated_maps_in_their_order():
 # ------------------------------------------------------------------------------------------- frames
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adacof", "cdfi", "sepconv", "adaconv", "dsepconv", "edsc_s", "edsc_m"])
 def test_a_network_that_starts_near_the_blend_is_near_the_blend(name):
     fresh = params(name)

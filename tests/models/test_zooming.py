@@ -99,6 +99,7 @@ def test_network_gives_the_published_numbers(case, key):
     assert_published(case, key, quick_clip(converted(case), frames))
 
 
+@pytest.mark.slow
 def test_what_lies_between_has_the_published_numbers():
     names = {
         "first": "conv_first",
@@ -143,6 +144,7 @@ def test_names_shapes_and_number_of_parameters_are_the_published_ones(case):
     assert count(shapes(config)) == entry["parameters"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ablation", "parameters"),
     [("a", 3_667_651), ("b", 6_039_379), ("c", 6_334_547), ("d", 11_094_515), ("e", 11_102_771)],
@@ -185,6 +187,7 @@ def layer_paths(tree, path=()):
         yield from layer_paths(value, (*path, key)) if isinstance(value, dict) else [path]
 
 
+@pytest.mark.slow
 @EVERY_FORM
 def test_the_graph_covers_every_layer_and_every_space_is_written(form):
     config = config_for("zooming_slowmo", blocks=3, **FORMS[form])
@@ -201,6 +204,7 @@ def uneven(config):
     return {s: graph.block_count(s) * (2 + i % 5) for i, s in enumerate(config.widths)}
 
 
+@pytest.mark.slow
 @EVERY_FORM
 def test_sliced_shapes_are_those_of_the_new_config(form):
     config = narrow("zooming_slowmo", 1, groups=2, blocks=2, **FORMS[form])
@@ -288,6 +292,7 @@ def traced_gradients(form):
         return quick_jit(gradients).trace(network(form), clip())
 
 
+@pytest.mark.slow
 @EVERY_KIND
 def test_nothing_is_broadcast_over_ranks_or_promoted(form):
     traced_gradients(form)
@@ -301,6 +306,7 @@ def test_a_finite_gradient_reaches_every_parameter_and_the_frames(form):
         assert np.isfinite(leaf).all() and np.any(leaf), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["c", "e", "paper"])
 def test_the_loop_over_time_is_one_step_after_the_other(form):
     params = network(form)
@@ -332,6 +338,7 @@ def reversed_in_time(params):
     return vfijax.ModelParams(tree, params.config)
 
 
+@pytest.mark.slow
 def test_time_runs_both_ways():
     params, frames = network(), clip(4)
     expected = quick_clip(params, frames)[:, ::-1]
@@ -339,6 +346,7 @@ def test_time_runs_both_ways():
     assert np.abs(quick_clip(params, frames[:, ::-1]) - expected).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ablation", "steps"), [("b", {1, 2, 3}), ("c", {1, 2, 3, 4, 5, 6}), ("e", {*range(7)})]
 )
@@ -351,6 +359,7 @@ def test_a_frame_matters_where_the_network_can_know_of_it(ablation, steps):
     assert {*np.flatnonzero(change)} == steps
 
 
+@pytest.mark.slow
 def test_the_pair_interface_gives_the_middle_frame_of_the_clip():
     params, frames = network(), clip(2, 8, 16, batch=2)
     frame, aux = quick_jit(forward)(params, frames[:, 0], frames[:, 1])
@@ -367,11 +376,13 @@ def test_clips_of_a_batch_do_not_meet():
     assert np.abs(other[1] - expected[1]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_clip_does_not_depend_on_the_implementation_of_the_op():
     by_reference = quick_clip(network(), clip(), implementation="reference")
     close(quick_clip(network(), clip()), by_reference, terms=100)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_close_to_float32():
     params, frames = network(), clip()
     close(quick_clip(params, frames, precision="bfloat16"), quick_clip(params, frames), "bfloat16", terms=100)
@@ -406,6 +417,7 @@ def test_a_network_that_starts_near_the_blend_enlarges_and_averages(form):
     assert np.abs(np.asarray(quick_clip(fresh, frames[None])[0]) - wanted)[inside].max() > 0.2
 
 
+@pytest.mark.slow
 @EVERY_KIND
 def test_the_published_start_has_no_offsets_and_small_residual_blocks(form):
     fresh = network(form, width=16)

@@ -93,6 +93,7 @@ def test_constant_image_times_the_sum_of_the_weights(implementation, rounding):
 # --------------------------------------------------------------------------------------- gradients
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 4, 5])
 @pytest.mark.parametrize("channels", [3, 7])
 def test_bands_of_rows_change_no_gradient(rows, channels, monkeypatch):

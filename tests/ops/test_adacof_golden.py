@@ -35,6 +35,7 @@ def assert_near(actual, expected):
     assert np.abs(actual - expected).max() <= LIMIT * np.abs(expected).max()
 
 
+@pytest.mark.slow
 @BOTH
 @ROUNDINGS
 @pytest.mark.parametrize(("group", "case", "dilation"), [("f5_d1", "c8", 1), ("f11_d2", "c3", 2)])

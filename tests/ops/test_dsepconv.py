@@ -74,6 +74,7 @@ def golden():
         return dict(stored)
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("case", ["n1_far", "n3", "n5_far", "n5_zero_offset"])
 def test_values_and_gradients_are_the_stored_ones(case, implementation, float64):

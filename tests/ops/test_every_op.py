@@ -35,6 +35,7 @@ def assert_close(actual, expected, case):
 # --------------------------------------------------------------------------------------- gradients
 
 
+@pytest.mark.slow
 @every(CASES)
 def test_xla_equals_the_reference_in_values_and_all_gradients(case):
     arrays, cotangent = case.arrays(case.dtype), case.cotangent(case.dtype)
@@ -43,6 +44,7 @@ def test_xla_equals_the_reference_in_values_and_all_gradients(case):
         assert_close(run(implementation="xla", level=3), run(implementation="reference"), case)
 
 
+@pytest.mark.slow
 @BOTH
 @every(SMALL)
 def test_gradients_are_finite_differences(case, implementation, float64):
@@ -101,6 +103,7 @@ def test_an_output_that_nothing_uses_has_no_gradient(case):
     assert np.all(last == 1)
 
 
+@pytest.mark.slow
 @BOTH
 @every(UNPADDED)
 def test_padding_by_the_edges_beforehand_changes_nothing(case, implementation, float64):
@@ -116,6 +119,7 @@ def test_padding_by_the_edges_beforehand_changes_nothing(case, implementation, f
 # ------------------------------------------------------------------------------------------- dtypes
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @every(LONG_SUMS)
@@ -157,6 +161,7 @@ def test_nothing_is_broadcast_over_ranks_or_promoted(case, dtype, implementation
 # --------------------------------------------------------------------------------------- under jax
 
 
+@pytest.mark.slow
 @BOTH
 @every(SMALL)
 def test_vmap_over_a_new_axis_equals_one_call_each(case, implementation):
@@ -167,6 +172,7 @@ def test_vmap_over_a_new_axis_equals_one_call_each(case, implementation):
         assert_close([result[n] for result in together], run(*call), case)
 
 
+@pytest.mark.slow
 @ALL
 @every([*{case.op: case for case in SMALL}.values()])
 def test_jit_equals_the_plain_call(case, implementation):

@@ -176,6 +176,7 @@ def test_a_network_without_convolutions_takes_a_few():
     assert model_multiply_adds(model("blend"), 10, 20) <= 2 * 10 * 20 * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adacof", "cdfi", "sepconv", "adaconv", "edsc_m"])
 def test_every_convolution_is_put_down_to_its_kernel(name):
     params = model(name)

@@ -74,6 +74,7 @@ def same(a, b):
     jax.tree.map(np.testing.assert_array_equal, a.tree, b.tree)
 
 
+@pytest.mark.slow
 def test_a_narrower_network_is_written_and_reported(command, checkpoint, sparse, tmp_path):
     status, out, errors = command(
         *(checkpoint, tmp_path / "small", "--size", "32x32"),
@@ -99,6 +100,7 @@ def test_the_options_are_noted_in_the_checkpoint(command, checkpoint, sparse, tm
     assert notes == {"pruned_from": "sparse", "rule": "sqrt", "policy": "min", "multiple": 2, "init": "slice"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "arguments"),
     [

@@ -82,6 +82,7 @@ def test_every_model_is_covered():
     )
 
 
+@pytest.mark.slow
 @EVERY_NETWORK
 def test_sliced_shapes_are_those_of_the_new_config(name):
     config = narrow(name, **NETWORKS[name])
@@ -131,6 +132,7 @@ def with_dead_channels(params, seed=1):
 
 
 # cdfi_fp1x1 is cdfi without masks, and edsc_s edsc_m without the times.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in ("cdfi_fp1x1", "edsc_s")])
 def test_removing_dead_channels_leaves_the_output(name):
     full, counts = with_dead_channels(network(name))

@@ -212,6 +212,7 @@ def test_a_budget_grows_with_what_is_allowed_and_ends_at_the_full_network():
     assert tables[-1] == SPARSE_MODEL.config.widths
 
 
+@pytest.mark.slow
 def test_a_budget_of_multiply_adds_is_met_and_used():
     full = model_multiply_adds(SPARSE_MODEL, 32, 32)
     table = widths(SPARSE_MODEL, multiply_adds=full // 2, size=(32, 32), least=2)

@@ -70,6 +70,7 @@ def params_equal(a, b):
     return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
 
 
+@pytest.mark.slow
 def test_every_variant_is_a_run_with_scores_and_a_row(here, capsys):
     assert main(["two", "--out", "runs"]) == 0
     out = here / "runs"
@@ -97,6 +98,7 @@ def test_every_variant_is_a_run_with_scores_and_a_row(here, capsys):
         assert rows[name]["scores"]["validation"]["psnr"] == pytest.approx(np.mean(psnr))
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_done_again_and_what_is_not_goes_on(here, capsys, monkeypatch):
     assert main(["two", "--out", "runs", "--steps", "2"]) == 0
     before = table(here / "runs")["rows"]
@@ -212,6 +214,7 @@ def test_losses_with_vgg_need_its_weights():
     assert {name for name, why in lacks.items() if not why} == {"l1", "l2", "ssim"}
 
 
+@pytest.mark.slow
 def test_a_narrow_network_has_all_variants(here):
     asked = parse("dsepconv", ["--width", "4", "--steps", "3", "--net.grid", "centred"])
     assert asked.recipe.steps == 3 and asked.protocol == "sepconv"

@@ -53,6 +53,7 @@ def test_the_task_follows_from_the_network():
     assert task_of(CONFIG.net) is CLIP and task_of(vfijax.MODELS["cdfi"]) is PAIR
 
 
+@pytest.mark.slow
 def test_a_run_scores_interpolated_and_original_frames_apart_beside_bicubic_and_blend(finished):
     *steps, row = read_metrics(finished[0])
     for name in SCORES:
@@ -83,6 +84,7 @@ def test_the_loss_is_the_charbonnier_distance_summed_over_all_frames(batch):
     assert float(total) == pytest.approx(float(np.sqrt(np.square(difference) + 1e-6).sum()), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_on_two_devices_in_parts_the_summed_loss_and_its_gradient_are_those_of_the_whole(finished, tmp_path):
     optim = replace(CONFIG.optim, accumulate=2)
     run(replace(CONFIG, steps=1, devices=2, optim=optim), tmp_path / "run")

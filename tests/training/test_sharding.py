@@ -51,6 +51,7 @@ def whole():
     return {losses: trained(replace(CONFIG, losses=losses)) for losses in (CONFIG.losses, SUMS)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("devices", "form", "accumulate", "losses"),
     [
@@ -80,6 +81,7 @@ def test_the_steps_move_the_parameters_much_farther_than_the_rounding(whole):
     assert np.median([float(jnp.abs(a - b).max()) for a, b in pairs]) > 1e-3
 
 
+@pytest.mark.slow
 def test_parts_in_bfloat16_on_several_devices():
     config = split_over(2, "jit", 2, precision="bfloat16")
     state, scalars = trained(config)
@@ -88,6 +90,7 @@ def test_parts_in_bfloat16_on_several_devices():
     np.testing.assert_allclose(scalars["loss"], alone["loss"], rtol=0.02)
 
 
+@pytest.mark.slow
 def test_a_term_is_the_mean_or_the_sum_of_those_of_the_parts(monkeypatch):
     """Of every loss there is; one that is neither is refused where a batch is taken in parts."""
     monkeypatch.setattr(perceptual, "vgg_features", lambda tree, frames, depth: frames)
@@ -149,6 +152,7 @@ def test_what_does_not_fit_the_devices_is_refused(tmp_path, changes, message):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_norm_over_the_whole_batch_is_right_on_several_devices(monkeypatch):
     monkeypatch.setattr(perceptual, "vgg_features", lambda tree, frames, depth: frames)
     losses = LossWeights(charbonnier=0, vgg19=0.1)
@@ -157,6 +161,7 @@ def test_a_norm_over_the_whole_batch_is_right_on_several_devices(monkeypatch):
     assert_close(state, alone)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_on_another_number_of_devices_in_another_form(tmp_path, capsys):
     whole = run(CONFIG, tmp_path / "whole").state
     run(split_over(4, "pmap", steps=2), tmp_path / "run")

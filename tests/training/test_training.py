@@ -110,6 +110,7 @@ def test_loss_falls_below_that_of_the_blend_on_synthetic_motion():
     assert np.mean(losses[-10:]) < 0.9 * blend
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stops", [(2,), (1, 3, 4)])
 def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(finished, tmp_path, stops):
     for i, steps in enumerate((*stops, CONFIG.steps)):
@@ -288,6 +289,7 @@ def test_mixed_precision_trains_as_well_and_keeps_float32_parameters():
     assert losses["bfloat16"] != losses["float32"]
 
 
+@pytest.mark.slow
 def test_overfitting_drives_the_loss_on_its_triplets_down(tmp_path):
     run(replace(CONFIG, steps=100, overfit=2, eval=replace(CONFIG.eval, every=100)), tmp_path / "run")
     scores = [row for row in read_metrics(tmp_path / "run") if "psnr" in row]

@@ -217,6 +217,7 @@ def test_help_names_models_presets_and_flags(here, capsys):
         assert word in shown
 
 
+@pytest.mark.slow
 def test_a_run_is_made_resumed_and_numbered(here, capsys):
     assert main(["--preset", "tiny"]) == 0
     shown = capsys.readouterr().out

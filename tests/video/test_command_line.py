@@ -184,6 +184,7 @@ def test_a_new_checkpoint_comes_with_the_command_that_takes_it(tmp_path, name, w
     assert line.split() == ["vfijax", word, "IN.mp4", "OUT.mp4", "--model", str(tmp_path / "w")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "frames"])
 def test_a_full_disk_is_one_line_and_leaves_nothing(make_clip, tmp_path, name):
     source = make_clip(frames=12, width=160, height=120)
