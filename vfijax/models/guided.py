@@ -84,6 +84,7 @@ class GuidedConfig(FlowConfig):
     residual: bool = True
 
     architecture: ClassVar[str] = "guided"
+    learned: ClassVar[bool] = True
     random_times: ClassVar[bool] = True
     stride: ClassVar[int] = 16
 
