@@ -40,8 +40,6 @@ EVERY_FORM = pytest.mark.parametrize("form", FORMS)
 EVERY_KIND = pytest.mark.parametrize("form", ["a", "c", "e", "paper"])
 
 quick_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-# Where it runs for long, the loops of the sampling op are worth a little optimisation.
-jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 1})
 quick_clip = quick_jit(forward_clip, static_argnames=("implementation", "precision"))
 
 
@@ -159,7 +157,7 @@ def test_training_step_has_the_published_loss_and_gradients():
     inputs = make_clip(height, width, frames, TRAINING["seed"])[None]
     target = make_clip(*TRAINING["target"], TRAINING["seed"])[None]
 
-    @jit
+    @quick_jit
     def step(params):
         def loss(params):
             return jnp.sum(jnp.sqrt(jnp.square(forward_clip(params, inputs) - target) + 1e-6))
