@@ -38,6 +38,22 @@ def natural_key(path: Path) -> tuple[list[str | int], ...]:
     return tuple([int(p) if i % 2 else p for i, p in enumerate(re.split(r"(\d+)", part))] for part in parts)
 
 
+def given_path(path: str | os.PathLike[str], who: str) -> Path:
+    """The path that a user gave to `who`, which begins the messages.
+
+    Raises:
+      ValueError: it is empty, which `Path` would take for the present directory.
+      TypeError: it is no path.
+    """
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise TypeError(f"{who}: the path is {type(path).__name__}; give a str or a pathlib.Path")
+    if not os.fspath(path):
+        raise ValueError(
+            f"{who}: the path is an empty string; name a file or folder ('.' is the present one)"
+        )
+    return Path(path)
+
+
 def unwritable(path: Path, error: OSError) -> OSError:
     """The error of the system in terms of the file that was to be written."""
     reason = os.strerror(error.errno) if error.errno else str(error)
@@ -101,6 +117,14 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Writes JSON that appears under its name only when complete; numbers that are not finite become text."""
     write_text(path, json.dumps(_strict(content), indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of ours holds; None if it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vfijax.channels import ChannelGraph, Widths
-from vfijax.checkpoint import load, save
+from vfijax.checkpoint import check_target, load, save
 from vfijax.files import IMAGE_SUFFIXES
 from vfijax.media import write_image
 from vfijax.models.base import graph_of
@@ -136,8 +136,8 @@ def _check(args: Args) -> tuple[int, int]:
         raise ValueError(f"{args.out} exists; give another name, or --overwrite to replace it")
     if args.out is not None and args.report_only:
         raise ValueError("--report-only writes no network; leave OUT away")
-    if args.out is not None and args.out.exists() and not (args.out / "config.json").is_file():
-        raise ValueError(f"{args.out} exists and is no checkpoint; give another name")
+    if args.out is not None:
+        check_target(args.out)
     if args.picture is not None and args.picture.suffix.lower() not in IMAGE_SUFFIXES:
         raise ValueError(f"--picture {args.picture}: give a name that ends in {', '.join(IMAGE_SUFFIXES)}")
     for option, path in (("csv", args.csv), ("picture", args.picture)):
