@@ -168,7 +168,7 @@ def killed_at_rename(number, monkeypatch):
     monkeypatch.setattr(checkpoint.shutil, "rmtree", lambda *_, **__: None)
 
 
-@pytest.mark.parametrize(("number", "left"), [(1, "older"), (2, "older"), (3, "newer")])
+@pytest.mark.parametrize(("number", "left"), [(1, "older"), (2, "older"), (3, "older"), (4, "newer")])
 def test_a_save_killed_at_any_rename_leaves_a_model_that_loads_and_the_next_save_tidies_up(
     tmp_path, monkeypatch, number, left
 ):

@@ -26,6 +26,7 @@ RANKS = {
     "vfijax.params": 1,
     "vfijax.optim": 1,
     "vfijax.torch_weights": 1,
+    "vfijax.trees": 1,
     "vfijax.window_sums": 1,
     "vfijax.clip_windows": 1,
     "vfijax.models": 2,

@@ -11,13 +11,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Progress = Callable[[int, int | None], None]
 """Told how many are done, and of how many, where that is known."""
 
 # Mistakes in what the user gave, and limits of the machine; anything else is a bug and shows itself.
 _EXPECTED = (ValueError, TypeError, OSError, MemoryError, OverflowError)
+_WIDE = 100_000  # columns, which no table needs
 _HANGUP = getattr(signal, "SIGHUP", 0)  # which not every system has
 _ENDING = [signal.SIGTERM, *([_HANGUP] if _HANGUP else [])]  # what asks a process to end
 
@@ -174,6 +178,15 @@ def _leave_terminal() -> None:
         if stat.S_ISCHR(os.fstat(descriptor).st_mode):
             os.dup2(nowhere, descriptor)
     os.close(nowhere)
+
+
+def print_table(table: "Table") -> None:
+    """Prints a table: folded to the width of a terminal, and as wide as it is into a file or a pipe, so that
+    programs find names and numbers whole."""
+    from rich.console import Console
+
+    console = Console()
+    (console if console.is_terminal else Console(width=_WIDE)).print(table)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

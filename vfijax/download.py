@@ -80,8 +80,8 @@ def download(
     if cut or (total is not None and done < total):
         reason = f" ({cut})" if cut else ""
         raise DownloadError(
-            f"{source} was cut off after {_megabytes(done)} of {_megabytes(total)} MB{reason}; the same command "
-            "goes on from there"
+            f"{source} was cut off after {_megabytes(done)} of {_megabytes(total)} MB{reason}; the same "
+            "command goes on from there"
         )
     os.replace(partial, path)
 

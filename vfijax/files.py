@@ -46,7 +46,7 @@ def cache_folder() -> Path:
       ValueError: it is not known which folder is the user's.
     """
     if given := os.environ.get("VFIJAX_CACHE"):
-        return Path(given).expanduser().absolute()
+        return Path(os.path.expanduser(given)).absolute()
     where = {
         "darwin": ("", "~/Library/Caches/vfijax"),
         "win32": (os.environ.get("LOCALAPPDATA", ""), "~/AppData/Local/vfijax"),
@@ -56,6 +56,22 @@ def cache_folder() -> Path:
     if not folder.is_absolute():
         raise ValueError("there is no home folder to keep files in; name a folder in VFIJAX_CACHE")
     return folder
+
+
+def given_path(path: str | os.PathLike[str], who: str) -> Path:
+    """The path that a user gave to `who`, which begins the messages.
+
+    Raises:
+      ValueError: it is empty, which `Path` would take for the present directory.
+      TypeError: it is no path.
+    """
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise TypeError(f"{who}: the path is {type(path).__name__}; give a str or a pathlib.Path")
+    if not os.fspath(path):
+        raise ValueError(
+            f"{who}: the path is an empty string; name a file or folder ('.' is the present one)"
+        )
+    return Path(path)
 
 
 def unwritable(path: Path, error: OSError) -> OSError:
@@ -121,6 +137,14 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Writes JSON that appears under its name only when complete; numbers that are not finite become text."""
     write_text(path, json.dumps(_strict(content), indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of ours holds; None if it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:

@@ -16,6 +16,8 @@ COMMANDS = {
     "interpolate": "put new frames between the frames of a video or a folder of images",
     "zoom": "make a video or a folder of images four times larger, with twice the frames",
     "evaluate": "score a model on triplets, clips, benchmark sets or a video",
+    "models": "list the models, and where their weights are",
+    "fetch": "download published weights, and turn them into a model",
     "convert": "turn published PyTorch weights into a vfijax model",
     "prune": "tell how dense a model is, and make a narrower one of it",
 }

@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfijax import torch_weights
 from vfijax.perceptual.networks import features
-from vfijax.perceptual.weights import PathLike, checked, load_features, way_to_get
+from vfijax.perceptual.weights import PathLike, checked, load_features, read, way_to_get
 
 # Standardisation of images in [-1, 1]; single precision, as the package `lpips` keeps them.
 SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
@@ -87,7 +86,7 @@ def load_lpips(
     chosen = BACKBONES[net]
     wanted = {_head(i): (1, channels, 1, 1) for i, channels in enumerate(chosen.channels)}
     way = f"weights/v0.1/{net}.pth of the package lpips"
-    found = checked(heads, wanted, torch_weights.read(heads, "perceptual"), f"the heads of LPIPS {net}", way)
+    found = checked(heads, wanted, read(heads, wanted), f"the heads of LPIPS {net}", way)
     tree = {
         "backbone": load_features(chosen.network, chosen.taps[-1], backbone),
         "heads": [jnp.asarray(found[name].ravel(), jnp.float32) for name in wanted],

@@ -1,8 +1,8 @@
 """Published weights, downloaded and converted once: `vfijax fetch NAME`.
 
-Everything is in the folder of `vfijax.files.cache_folder`: `weights/NAME` are checkpoints, which `vfijax.load`
-and `--model` find by their names; `downloads` holds files that are under way, a lock for each name, and the
-hashes of files whose hash is not published.
+Everything is in the folder of `vfijax.files.cache_folder`: `weights/NAME` are checkpoints, which
+`vfijax.load` and `--model` find by their names; `downloads` holds files that are under way, a lock for each
+name, and the hashes of files whose hash is not published.
 """
 
 import hashlib
@@ -20,7 +20,16 @@ from vfijax.convert import from_torch
 from vfijax.download import DownloadError, download, silent, unseen
 from vfijax.files import cache_folder, write_text
 from vfijax.params import ModelParams
-from vfijax.weights.published import FETCHABLE, GITHUB, GITHUB_LFS, OTHER_NAMES, PUBLISHED, Published, how_to_get
+from vfijax.weights.published import (
+    FETCHABLE,
+    GITHUB,
+    GITHUB_LFS,
+    OTHER_NAMES,
+    PUBLISHED,
+    Published,
+    folder,
+    how_to_get,
+)
 
 MIRROR = "VFIJAX_MIRROR"  # http(s)://HOST of a server that has the same paths as the public ones
 
@@ -55,8 +64,8 @@ def fetch(
       DownloadError: the file cannot be downloaded, or is not the published one.
       OSError: the folder cannot be written.
     """
-    name = _known(name)
-    published, target = PUBLISHED[name], _weights() / name
+    name = known(name)
+    published, target = PUBLISHED[name], folder() / name
     if not overwrite and _whole(target):
         return target
     if importlib.util.find_spec("torch") is None:
@@ -80,14 +89,8 @@ def fetch(
     return target
 
 
-def fetched(name: str) -> Path | None:
-    """The checkpoint that `fetch` made of the published weights of that name; None if there is none."""
-    name = OTHER_NAMES.get(name, name)
-    place = _weights() / name if name in FETCHABLE else None
-    return place if place is not None and (place / "config.json").is_file() else None
-
-
-def _known(name: str) -> str:
+def known(name: str) -> str:
+    """The entry of `FETCHABLE` that a name means; raises ValueError, with the way there, if it means none."""
     name = OTHER_NAMES.get(name, name)
     if name in PUBLISHED and name not in FETCHABLE:
         raise ValueError(f"fetch: {name} cannot be fetched; {how_to_get(name)}")
@@ -97,10 +100,6 @@ def _known(name: str) -> str:
             f"(names: {', '.join(FETCHABLE)})"
         )
     return name
-
-
-def _weights() -> Path:
-    return cache_folder() / "weights"
 
 
 def _downloads() -> Path:
@@ -121,8 +120,8 @@ def _alone(name: str, tell: Callable[[str], None]) -> Iterator[None]:
     import fcntl  # which not every system has
 
     try:
-        for folder in (_downloads(), _weights()):
-            folder.mkdir(parents=True, exist_ok=True)
+        for place in (_downloads(), folder()):
+            place.mkdir(parents=True, exist_ok=True)
         file = (_downloads() / f"{name}.lock").open("w")
     except OSError as error:
         raise OSError(
@@ -181,7 +180,7 @@ def _get(published: Published, address: str, file: Path, get: Callable[[str, Pat
         get(address, file)
     except DownloadError as error:
         convert = f"`vfijax convert {published.model} {published.file} CHECKPOINT`"
-        raise DownloadError(f"fetch: {error}; a file that you have is turned into a model by {convert}") from error
+        raise DownloadError(f"fetch: {error}; a file from elsewhere is converted by {convert}") from error
 
 
 def _pointer(path: Path) -> str:

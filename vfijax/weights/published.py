@@ -1,10 +1,13 @@
 """Weights that others have published: where each file is, what it should be, and whose it is.
 
-`PUBLISHED` is all that vfijax knows about them; `vfijax.weights.fetching` downloads and converts them. None of
-the files comes with vfijax.
+`PUBLISHED` is all that vfijax knows about them; `vfijax.weights.fetching` downloads and converts them. None
+of the files comes with vfijax.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from vfijax.files import cache_folder
 
 GITHUB = "https://raw.githubusercontent.com"
 GITHUB_LFS = "https://media.githubusercontent.com/media"  # what files in Git LFS hold, under the same paths
@@ -54,8 +57,10 @@ class Published:
         return 4e-6 * self.parameters
 
 
-_UNSTATED = "not stated in its README; ask its authors"
-_ADACOF = Authors("https://github.com/HyeongminLEE/AdaCoF-pytorch", "https://arxiv.org/abs/1907.10244", _UNSTATED)
+_UNSTATED = "not stated"  # in the README
+_ADACOF = Authors(
+    "https://github.com/HyeongminLEE/AdaCoF-pytorch", "https://arxiv.org/abs/1907.10244", _UNSTATED
+)
 _CDFI = Authors("https://github.com/tding1/CDFI", "https://arxiv.org/abs/2103.10559", _UNSTATED)
 _SEPCONV = Authors(
     "https://github.com/sniklaus/sepconv-slomo", "https://arxiv.org/abs/1708.01692", "academic purposes only"
@@ -67,7 +72,7 @@ _ZOOMING = Authors(
 )
 _IN_ADACOF = f"{GITHUB}/HyeongminLEE/AdaCoF-pytorch/6009ee99426397163d2f4eab11da56470a45c7ac/checkpoint"
 _IN_CDFI = f"{GITHUB}/tding1/CDFI/537291c7adc78117e50a31628f143aee9263ce20/checkpoints"
-_IN_ZOOMING = f"{GITHUB}/Mukosame/Zooming-Slow-Mo-CVPR-2020/a053e08bb0bb5509f634b523256718f502637667/experiments"
+_IN_ZOOMING = f"{GITHUB}/Mukosame/Zooming-Slow-Mo-CVPR-2020/a053e08bb0bb5509f634b523256718f502637667"
 
 
 def _at(folder: str, path: str) -> dict[str, str]:
@@ -89,7 +94,7 @@ PUBLISHED: dict[str, Published] = {
         _CDFI,
         **_at(_IN_CDFI, "adacof_pruned_lr_1e-2_lam_1e-4_Np_10.pth"),
         blob="e351de2353bd5cc937298fa022740542f6eeb205",
-        note="adacof after sparse training, from which the compressed widths come",
+        note="adacof after sparse training",
     ),
     "adacof_plus": Published(
         "adacof_plus",
@@ -151,7 +156,7 @@ PUBLISHED: dict[str, Published] = {
         "zooming_slowmo",
         11_102_771,
         _ZOOMING,
-        **_at(_IN_ZOOMING, "pretrained_models/xiang2020zooming.pth"),
+        **_at(_IN_ZOOMING, "experiments/pretrained_models/xiang2020zooming.pth"),
         blob="96b6d2a9b0d54cb24ab698a871dc29277fcc7657",
         note="for `vfijax zoom`",
     ),
@@ -161,8 +166,21 @@ OTHER_NAMES = {"sepconv_l1": "sepconv", "edsc_s_l1": "edsc_s"}  # of entries abo
 FETCHABLE = tuple(name for name, published in PUBLISHED.items() if published.address)
 
 
+def folder() -> Path:
+    """Where checkpoints of fetched weights are, by their names."""
+    return cache_folder() / "weights"
+
+
+def fetched(name: str) -> Path | None:
+    """The checkpoint of the published weights of that name, if they have been fetched."""
+    name = OTHER_NAMES.get(name, name)
+    place = folder() / name if name in FETCHABLE else None
+    return place if place is not None and (place / "config.json").is_file() else None
+
+
 def how_to_get(name: str) -> str:
-    """What gives the published weights of that name, an entry of `PUBLISHED`, to follow a semicolon."""
+    """What gives the published weights of that name, an entry of `PUBLISHED` or `OTHER_NAMES`."""
+    name = OTHER_NAMES.get(name, name)
     published = PUBLISHED[name]
     if name in FETCHABLE:
         return f"`vfijax fetch {name}` gets its published weights ({published.megabytes:.0f} MB)"
