@@ -42,9 +42,9 @@ def run(args: Args) -> int:
         raise ValueError(
             f"fetch: give the names of weights ({', '.join(FETCHABLE)}), or --all; `vfijax models` says more"
         )
-    names = [name if _ours(name) else known(name) for name in dict.fromkeys(args.names or FETCHABLE)]
+    names = [name if _ours(name) else known(name) for name in args.names or FETCHABLE]
     failed = False
-    for name in names:
+    for name in dict.fromkeys(names):
         try:
             _fetch(name, args.overwrite)
         except (ValueError, OSError) as error:
