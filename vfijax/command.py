@@ -185,8 +185,7 @@ def print_table(table: "Table") -> None:
     programs find names and numbers whole."""
     from rich.console import Console
 
-    console = Console()
-    (console if console.is_terminal else Console(width=_WIDE)).print(table)
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
