@@ -462,6 +462,16 @@ def test_the_cache_is_where_the_platform_or_the_user_has_it(monkeypatch, platfor
     assert cache_folder() == Path(expected)
 
 
+def test_without_a_home_what_needs_none_goes_on_and_fetching_says_what_is_missing(monkeypatch, capsys):
+    for name in ("VFIJAX_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    assert resolve("flow").config.name == "flow" and fetched("cdfi") is None
+    assert "there is no home folder to keep files in; name a folder in VFIJAX_CACHE" in refused(
+        capsys, "fetch", "cdfi"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

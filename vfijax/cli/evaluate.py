@@ -46,8 +46,9 @@ class Args:
     """
 
     model: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CHECKPOINT [...]")] = ()
-    """Checkpoints from `vfijax convert` or `python -m train.main`, or models that need none: `flow` (taken if
-    none is given), `flow_fine`, `flow_medium`, `guided`, `blend`; several are compared."""
+    """Checkpoints from `vfijax convert` or `python -m train.main`, published weights by the name under which
+    `vfijax fetch` got them, such as `cdfi`, or models that need none: `flow` (taken if none is given),
+    `flow_fine`, `flow_medium`, `guided`, `blend`; several are compared."""
 
     data: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=DIR [...]")] = ()
     """Folders of triplets: Vimeo-90K (its test list), Middlebury, UCF101, or any with three images in

@@ -28,7 +28,8 @@ class Args:
     """
 
     checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")]
-    """The network, best after training with an l1 penalty."""
+    """The network, best after training with an l1 penalty: a checkpoint, or a name such as `adacof_sparse`
+    under which `vfijax fetch` got it."""
 
     out: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="OUT")] = None
     """The directory to write; not needed with --report-only."""

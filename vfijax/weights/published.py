@@ -174,8 +174,13 @@ def folder() -> Path:
 def fetched(name: str) -> Path | None:
     """The checkpoint of the published weights of that name, if they have been fetched."""
     name = OTHER_NAMES.get(name, name)
-    place = folder() / name if name in FETCHABLE else None
-    return place if place is not None and (place / "config.json").is_file() else None
+    if name not in FETCHABLE:
+        return None
+    try:
+        place = folder() / name
+    except ValueError:  # nowhere to keep anything
+        return None
+    return place if (place / "config.json").is_file() else None
 
 
 def how_to_get(name: str) -> str:
