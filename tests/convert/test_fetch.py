@@ -186,6 +186,17 @@ def test_addresses_are_secure_and_pinned_and_hashes_are_of_git(name):
         assert re.fullmatch(r"[0-9a-f]{40}", published.blob)
 
 
+def test_the_documents_say_of_every_file_where_it_is():
+    rows = [
+        line
+        for line in (GOLDEN.parents[1] / "docs" / "models.md").read_text().splitlines()
+        if line.startswith("|")
+    ]
+    for name, published in PUBLISHED.items():
+        (row,) = (row for row in rows if f"`{published.file}`" in row)
+        assert f"`{name}`" in row and published.authors.licence in row
+
+
 def test_all_that_the_documents_say_can_be_fetched_is_in_the_table():
     assert {
         *("cdfi", "compressed_adacof", "compressed_adacof_plus", "adacof", "adacof_sparse", "adacof_plus"),
