@@ -21,13 +21,15 @@ def try_it(config: ModelConfig, path: Path) -> str:
 
 
 def resolve(model: str) -> ModelParams:
-    """The model that `--model` names: the path of a checkpoint, else one whose weights come with the package,
-    or that has none.
+    """The model that `--model` names: the path of a checkpoint or of a training run, else one whose weights
+    come with the package, or that has none.
 
     Raises:
       ValueError: nothing of that name; the message says how to get a model.
       CheckpointError: the checkpoint cannot be read.
     """
+    if not model:
+        raise ValueError("--model is an empty string; give a checkpoint or the name of a model")
     if is_checkpoint(model) or model in SHIPPED:
         return load(model)
     if model in MODELS and not MODELS[model].learned:
