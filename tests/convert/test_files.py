@@ -122,7 +122,7 @@ def test_of_several_tables_that_fit_one_is_named(torch, tmp_path, capsys, small)
     beside = {**small, **{f"ema.{key}": array for key, array in other.items()}}
     assert_same(from_torch(SMALL, beside, entry="ema"), from_torch(SMALL, other))
     assert_same(from_torch(SMALL, beside, entry="."), from_torch(SMALL, small))
-    assert "no weights at the entry 'param'; did you mean 'params'?; it has " in refusal(
+    assert "no weights at the entry 'param'; it has params, params_ema; did you mean 'params'?" in refusal(
         SMALL, content, entry="param"
     )
     torch.save(

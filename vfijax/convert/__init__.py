@@ -115,7 +115,7 @@ def _chosen(
     if entry is not None:
         if entry not in found:
             there = f"; it has {', '.join(found)}" if found else ""
-            raise ValueError(f"{about}: no weights at the entry {entry!r}{nearest(entry, found)}{there}")
+            raise ValueError(f"{about}: no weights at the entry {entry!r}{there}{nearest(entry, found)}")
         found = {entry: found[entry]}
     whole = {place: table for place, table in found.items() if wanted.keys() <= table.keys()}
     fitting = {place: table for place, table in whole.items() if wanted.items() <= _shapes(table).items()}
