@@ -3,12 +3,11 @@ package. `--coarse` gives a network whose motion was not trained with it that of
 
 import argparse
 import sys
-from functools import partial
 from pathlib import Path
 
 from vfijax import weights
 from vfijax.checkpoint import load, load_notes
-from vfijax.command import run_main
+from vfijax.command import given, run_main
 from vfijax.params import ModelParams
 
 
@@ -17,7 +16,7 @@ def main() -> int:
     parser.add_argument("model", type=Path, help="a checkpoint, such as RUN/model or RUN/last")
     parser.add_argument("name", choices=weights.SHIPPED, help="what it is to be called")
     parser.add_argument("--coarse", type=Path, help="a checkpoint of coarse_motion")
-    return run_main("train.ship", partial(_ship, parser.parse_args()))
+    return run_main("train.ship", lambda: _ship(parser.parse_args(given(None))))
 
 
 def _ship(args: argparse.Namespace) -> None:

@@ -98,8 +98,7 @@ def check_target(path: str | os.PathLike[str]) -> None:
     """Raises what `save` would for this path, before the work whose result is to be saved.
 
     Raises:
-      CheckpointError: something else is at `path`, or a symbolic link that leads nowhere.
-      ValueError: it is empty.
+      CheckpointError: something else is at `path`, or it is empty.
     """
     place = _place(path, "save")
     if place.exists() and not (place / _CONFIG).is_file():
@@ -109,7 +108,7 @@ def check_target(path: str | os.PathLike[str]) -> None:
 def _place(path: str | os.PathLike[str], who: str) -> Path:
     """The path that a user gave, absolute and without symbolic links: what is at the end of a link is read
     and replaced, never the link."""
-    given = given_path(path, who)
+    given = given_path(path, who, CheckpointError)
     try:
         return given.resolve()
     except (OSError, RuntimeError):
@@ -128,9 +127,9 @@ def save(path: str | os.PathLike[str], params: ModelParams, **notes: Any) -> Non
       **notes: values for `config.json` that say where the model comes from.
 
     Raises:
-      CheckpointError: something else is at `path`, or the parameters are not those of the config's network.
+      CheckpointError: the path is empty, something else is there, or the parameters are not those of the
+        config's network.
       TypeError: what is given is no model, or a note is nothing that JSON knows.
-      ValueError: the path is empty.
       OSError: it cannot be written.
     """
     check_target(path)
@@ -253,8 +252,7 @@ def load(path: str | os.PathLike[str] | None = None) -> ModelParams:
         or that has none ("flow"). None gives `vfijax.models.DEFAULT`, which needs no file.
 
     Raises:
-      CheckpointError: no checkpoint there, one of another format version, or a damaged one.
-      ValueError: the path is empty.
+      CheckpointError: no checkpoint there, one of another format version, or a damaged one; an empty path.
     """
     if path is None:
         return create(DEFAULT, 0)
@@ -276,7 +274,7 @@ def _own_name(path: str | os.PathLike[str]) -> str:
     """The name of the model where a path stands for one that comes with vfijax; empty where it does not."""
     from vfijax.weights import SHIPPED
 
-    name = os.fspath(given_path(path, "load"))
+    name = os.fspath(given_path(path, "load", CheckpointError))
     known = name in SHIPPED or (name in MODELS and not MODELS[name].learned)
     return name if known and not is_checkpoint(path) else ""
 

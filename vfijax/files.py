@@ -58,20 +58,30 @@ def cache_folder() -> Path:
     return folder
 
 
-def given_path(path: str | os.PathLike[str], who: str) -> Path:
+def given_path(path: str | os.PathLike[str], who: str, error: type[ValueError] = ValueError) -> Path:
     """The path that a user gave to `who`, which begins the messages.
 
     Raises:
-      ValueError: it is empty, which `Path` would take for the present directory.
+      error: it is empty, which `Path` would take for the present directory.
       TypeError: it is no path.
     """
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         raise TypeError(f"{who}: the path is {type(path).__name__}; give a str or a pathlib.Path")
     if not os.fspath(path):
-        raise ValueError(
-            f"{who}: the path is an empty string; name a file or folder ('.' is the present one)"
-        )
+        raise error(f"{who}: the path is an empty string; name a file or folder ('.' is the present one)")
     return Path(path)
+
+
+def behind_link(path: Path) -> Path:
+    """What a symbolic link names, which is written in its place; any other path as it is.
+
+    Raises:
+      OSError: the link leads back to itself.
+    """
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except (OSError, RuntimeError):
+        raise OSError(f"cannot write {path}: it is a symbolic link that leads back to itself") from None
 
 
 def unwritable(path: Path, error: OSError) -> OSError:
@@ -118,7 +128,7 @@ def complete(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
       OSError: it cannot be written; it says which file and why, and what was begun is removed.
     """
-    path = Path(path)
+    path = behind_link(given_path(path, "write"))
     partial = partial_name(path)
     try:
         with writing(path):

@@ -74,8 +74,8 @@ def read(path: str | os.PathLike[str], who: str) -> dict[str, Any]:
 
 
 def _read_npz(path: Path) -> Any:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        return dict(stored)
 
 
 def _read_safetensors(path: Path) -> Any:
@@ -110,7 +110,7 @@ def _reason(error: Exception, kind: str) -> str:
             f"it holds {found[1]}, which is code and not run; in PyTorch, save the weights alone with "
             "`torch.save(model.state_dict(), FILE)`"
         )
-    if "allow_pickle" in str(error):
+    if "Object arrays cannot be loaded" in str(error):
         return "it holds pickled objects, which can run code and are not read; save plain arrays"
     if "TorchScript" in str(error):
         return (
@@ -134,14 +134,21 @@ def arrays(content: Mapping[Any, Any]) -> dict[str, Any]:
 def _array(value: Any) -> Any:
     if hasattr(value, "detach") and not (value.is_complex() or value.is_quantized):
         value = value.detach().cpu().float() if value.device.type != "meta" else None
+    if not hasattr(value, "__array__") and not isinstance(value, int | float):
+        return value
     try:
         array = np.asarray(value)
-    except (TypeError, ValueError, RuntimeError):  # sparse, ragged
+    except (TypeError, ValueError, RuntimeError):  # of a sparse tensor
         return value
     if not np.can_cast(array.dtype, np.float32, "same_kind"):
         return value
     with np.errstate(over="ignore"):  # what is too large is infinite, and `problems` says so
         return array.astype(np.float32, copy=False)
+
+
+def _is_real(value: Any) -> bool:
+    """Whether `arrays` found real numbers."""
+    return isinstance(value, np.ndarray) and value.dtype == np.float32
 
 
 def tables(content: Mapping[str, Any], names: Set[str]) -> dict[str, dict[str, Any]]:
@@ -168,7 +175,7 @@ def tables(content: Mapping[str, Any], names: Set[str]) -> dict[str, dict[str, A
             if prefix is None:  # beside weights that all have a prefix
                 continue
             name = key.removeprefix(prefix)
-            if name in names or (isinstance(value, np.ndarray) and value.ndim):
+            if name in names or (_is_real(value) and value.ndim):
                 found.setdefault((place + prefix).strip(".") or ".", {})[name] = value
     return {place: table for place, table in found.items() if names & table.keys()} or found
 
@@ -196,7 +203,7 @@ def nearest_table(found: Mapping[str, dict[str, Any]], wanted: Set[str]) -> dict
 def problems(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, Any]) -> str:
     """All that is wrong with a table that is to have these names and shapes; empty where nothing is."""
     there = {name: found[name] for name in wanted if name in found}
-    shared = {name: value for name, value in there.items() if isinstance(value, np.ndarray)}
+    shared = {name: value for name, value in there.items() if _is_real(value)}
     fitting = [name for name, array in shared.items() if array.shape == wanted[name]]
     kinds = {
         "missing": [name for name in wanted if name not in found],

@@ -9,7 +9,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from vfijax.command import fail, nearest, run_main
+from vfijax.command import fail, given, nearest, run_main
 
 # name: what it does. The module vfijax.cli.NAME is imported when the command is used.
 COMMANDS = {
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         known = ", ".join(COMMANDS)
         return fail("vfijax", f"unknown command {name!r}{nearest(name, COMMANDS)} (commands: {known})", 2)
-    return run_main("vfijax", lambda: _run(name, rest), debug=debug)
+    return run_main("vfijax", lambda: _run(name, given(rest)), debug=debug)
 
 
 def _run(name: str, arguments: list[str]) -> int:

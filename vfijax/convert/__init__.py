@@ -110,21 +110,23 @@ def _tables(content: Mapping[str, Any], config: ModelConfig) -> dict[str, dict[s
 def _chosen(
     content: Mapping[str, Any], config: ModelConfig, entry: str | None, about: str
 ) -> tuple[str, dict[str, Any]]:
-    """The table to convert, after words that say where it is; one that lacks names if there is no better."""
-    found, wanted = _tables(content, config), official_shapes(config).keys()
+    """The table to convert, after words that say where it is; if none has all names, that which has most."""
+    found, wanted = _tables(content, config), official_shapes(config)
     if entry is not None:
         if entry not in found:
             there = f"; it has {', '.join(found)}" if found else ""
-            raise ValueError(f"{about}: no weights at the entry {entry!r}{nearest(entry, found)}{there}")
+            raise ValueError(f"{about}: no weights at the entry {entry!r}{there}{nearest(entry, found)}")
         found = {entry: found[entry]}
-    whole = {place: table for place, table in found.items() if wanted <= table.keys()}
+    whole = {place: table for place, table in found.items() if wanted.keys() <= table.keys()}
+    fitting = {place: table for place, table in whole.items() if wanted.items() <= _shapes(table).items()}
+    whole = fitting or whole
     if len(whole) > 1:
         raise ValueError(
             f"{about}: {len(whole)} tables of weights fit {config.name}: {', '.join(whole)}; choose with "
             f"`--entry {next(reversed(whole))}` (in Python, entry=...)"
         )
-    place, table = next(iter((whole or torch_weights.nearest_table(found, wanted)).items()), (".", {}))
-    return "" if place == "." else f" in {place}", table
+    place, table = next(iter((whole or torch_weights.nearest_table(found, wanted.keys())).items()), (".", {}))
+    return f" in {place}" if whole and place != "." else "", table
 
 
 def _shapes(table: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

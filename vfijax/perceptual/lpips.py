@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vfijax.files import given_path
 from vfijax.perceptual.networks import features
 from vfijax.perceptual.weights import PathLike, checked, load_features, read, way_to_get
 
@@ -137,7 +138,11 @@ def _check_files(net: str, backbone: PathLike | None, heads: PathLike | None) ->
     )
     network = f"--lpips {net} needs --lpips-backbone FILE: give {way_to_get(BACKBONES[net].network)}"
     absent = [text for file, text in ((backbone, network), (heads, package)) if file is None]
-    given = [os.fspath(file) for file in (backbone, heads) if file is not None]
+    given = [
+        os.fspath(given_path(file, f"perceptual: the file for {net}"))
+        for file in (backbone, heads)
+        if file is not None
+    ]
     nowhere = [f"no file {file}" for file in given if not os.path.isfile(file)]
     if absent or nowhere:
         kind = ValueError if absent else FileNotFoundError

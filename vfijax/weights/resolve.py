@@ -41,6 +41,8 @@ def resolve(model: str) -> ModelParams:
       ValueError: nothing of that name; the message says how to get a model.
       CheckpointError: the checkpoint cannot be read.
     """
+    if not model:
+        raise ValueError("--model is an empty string; give a checkpoint or the name of a model")
     if is_checkpoint(model) or model in ready() or Path(model).exists():
         return load(model)  # or says what is wrong with it
     if model in PUBLISHED or model in OTHER_NAMES:
