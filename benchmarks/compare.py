@@ -14,7 +14,7 @@ from pathlib import Path
 import tyro
 
 from benchmarks.results import Results, load
-from vfijax.command import run_main
+from vfijax.command import given, run_main
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,9 @@ def describe(change: Change, factor: float) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: no ratio grew by more than the factor. 1: some did, or are gone, or cannot be compared."""
-    args = tyro.cli(Args, prog="benchmarks.compare", args=arguments)
-    return run_main("benchmarks", lambda: _run(args))
+    return run_main(
+        "benchmarks", lambda: _run(tyro.cli(Args, prog="benchmarks.compare", args=given(arguments)))
+    )
 
 
 def _run(args: Args) -> int:

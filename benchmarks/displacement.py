@@ -18,7 +18,7 @@ import numpy as np
 import tyro
 
 from datasets.scenes import SceneSource
-from vfijax.command import run_main
+from vfijax.command import given, run_main
 from vfijax.environment import environment
 from vfijax.files import write_json
 from vfijax.levels import rounded, to_float
@@ -52,8 +52,10 @@ Triplet = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    args = tyro.cli(Args, prog="benchmarks.displacement", args=arguments)
-    return run_main("benchmarks.displacement", lambda: _run(args), interrupted="nothing was written")
+    def body() -> None:
+        return _run(tyro.cli(Args, prog="benchmarks.displacement", args=given(arguments)))
+
+    return run_main("benchmarks.displacement", body, interrupted="nothing was written")
 
 
 def _run(args: Args) -> None:

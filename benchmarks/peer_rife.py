@@ -36,7 +36,7 @@ from benchmarks.peers import cores, torch_peer
 from benchmarks.results import Results, amount, busy, environment, save
 from datasets.synthetic import SyntheticSource
 from vfijax import interpolate
-from vfijax.command import run_main
+from vfijax.command import given, run_main
 from vfijax.metrics import psnr
 from vfijax.weights.resolve import resolve
 
@@ -177,8 +177,11 @@ def table(rows: Sequence[Row]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: measured. 1: nothing to measure beside."""
-    args = tyro.cli(Args, prog="benchmarks.peer_rife", args=arguments)
-    return run_main("benchmarks.peer_rife", lambda: _run(args), interrupted="nothing was written")
+
+    def body() -> int:
+        return _run(tyro.cli(Args, prog="benchmarks.peer_rife", args=given(arguments)))
+
+    return run_main("benchmarks.peer_rife", body, interrupted="nothing was written")
 
 
 def _run(args: Args) -> int:

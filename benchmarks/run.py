@@ -29,7 +29,7 @@ from benchmarks.results import (
     save,
     targets_table,
 )
-from vfijax.command import run_main
+from vfijax.command import given, run_main
 
 GROUPS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "ops": lambda plan: chain(*(part.rows(plan) for part in (ops, sepconv, dsepconv, deform))),
@@ -55,8 +55,10 @@ class Args:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    args = tyro.cli(Args, prog="benchmarks.run", args=arguments)
-    return run_main("benchmarks", lambda: _run(args), interrupted="nothing was written")
+    def body() -> None:
+        return _run(tyro.cli(Args, prog="benchmarks.run", args=given(arguments)))
+
+    return run_main("benchmarks", body, interrupted="nothing was written")
 
 
 def _run(args: Args) -> None:

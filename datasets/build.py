@@ -20,7 +20,7 @@ import tyro
 
 from datasets.builders.base import Counts, FrameBuilder, errors_only, listing
 from datasets.builders.built import BUILDERS, DataDir, open_builder
-from vfijax.command import Progress, progress, run_main
+from vfijax.command import Progress, given, progress, run_main
 from vfijax.media import MediaError
 
 
@@ -158,8 +158,12 @@ class Args:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status, see `vfijax.command.run_main`."""
     program = "python -m datasets.build"
-    args = tyro.cli(Args, prog=program, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
-    return run_main("datasets.build", lambda: _run(args), lines=True)
+    options = (tyro.conf.FlagCreatePairsOff,)
+
+    def body() -> None:
+        _run(tyro.cli(Args, prog=program, args=given(arguments), config=options))
+
+    return run_main("datasets.build", body, lines=True)
 
 
 def _run(args: Args) -> None:

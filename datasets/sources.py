@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from vfijax.files import given_path
 from vfijax.media import (
     MediaError,
     NoTriplets,
@@ -261,7 +262,7 @@ def find_items(root: str | Path, split: str, skip_bad: bool = False, frames: int
       MediaError: no such directory, or neither triplets nor clips in it.
       BadItem: a triplet with a missing frame.
     """
-    if not Path(root).is_dir():
+    if not given_path(root, "data", MediaError).is_dir():
         raise MediaError(
             f"{root}: no such directory; give one with triplets or video clips, `{SYNTHETIC}`, or a set "
             "built by python -m datasets.build"

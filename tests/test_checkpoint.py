@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,13 +13,15 @@ import numpy as np
 import pytest
 
 import vfijax
-from vfijax import checkpoint
+from vfijax import checkpoint, trees
 from vfijax.checkpoint import (
     FORMAT,
     CheckpointError,
     config_from_json,
     config_to_json,
+    is_checkpoint,
     load_config,
+    load_notes,
     put_back,
 )
 from vfijax.models import MODELS, create, narrow
@@ -168,7 +171,7 @@ def killed_at_rename(number, monkeypatch):
     monkeypatch.setattr(checkpoint.shutil, "rmtree", lambda *_, **__: None)
 
 
-@pytest.mark.parametrize(("number", "left"), [(1, "older"), (2, "older"), (3, "newer")])
+@pytest.mark.parametrize(("number", "left"), [(1, "older"), (2, "older"), (3, "older"), (4, "newer")])
 def test_a_save_killed_at_any_rename_leaves_a_model_that_loads_and_the_next_save_tidies_up(
     tmp_path, monkeypatch, number, left
 ):
@@ -310,3 +313,247 @@ def test_an_interrupted_write_is_no_checkpoint(tmp_path, model):
     vfijax.save(tmp_path / "model", model)
     (tmp_path / "model" / "config.json").unlink()
     assert refusal(tmp_path / "model").startswith(f"no checkpoint at {tmp_path / 'model'}")
+
+
+# ------------------------------------------------------------------------------- damage of every kind
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A small checkpoint, to be copied and damaged."""
+    path = tmp_path_factory.mktemp("saved") / "model"
+    vfijax.save(path, create(narrow("adacof", width=2, taps=1), 0))
+    return path
+
+
+@pytest.fixture
+def damaged(saved, tmp_path):
+    return Path(shutil.copytree(saved, tmp_path / "model"))
+
+
+def one_line(message):
+    return "\n" not in message and "\x1b" not in message and len(message) < 600
+
+
+DAMAGE = {
+    "nothing": lambda file: file.write_bytes(b""),
+    "half": lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
+    "longer": lambda file: file.write_bytes(file.read_bytes() + b"more"),
+    "other": lambda file: file.write_bytes(bytes(byte ^ 0x55 for byte in file.read_bytes()) or b"x"),
+    "missing": lambda file: file.unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_every_file_of_a_checkpoint_that_is_damaged_is_named_in_one_line(damaged, damage, caplog, capfd):
+    files = [file for file in damaged.rglob("*") if file.is_file()]
+    assert len(files) > 5
+    for file in files:
+        content = file.read_bytes()
+        DAMAGE[damage](file)
+        if damage not in ("nothing", "half") or content:  # that of an empty file changes nothing
+            message = refusal(damaged)
+            assert one_line(message) and str(damaged) in message and file.name in message
+        file.write_bytes(content)
+    assert load_config(damaged).name == "adacof" and vfijax.load(damaged).size
+    assert not caplog.records and capfd.readouterr() == ("", "")  # no library has a say
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", "3", '"text"', '{"a": 1}', '{"a', "[" * 100_000])
+@pytest.mark.parametrize("file", ["config.json", "tree/checksums.json"])
+def test_a_json_file_that_holds_something_else_is_damage(damaged, file, text):
+    (damaged / file).write_text(text)
+    message = refusal(damaged)
+    assert one_line(message) and re.search(r"is damaged|tree/a is missing", message)
+
+
+@pytest.mark.parametrize("config", [None, [], "adacof", 3, True])
+def test_a_config_that_is_no_object_says_what_it_is(damaged, config):
+    rewrite(damaged, config=config)
+    assert refusal(damaged).startswith(f"{damaged / 'config.json'}: config is ")
+
+
+FIELDS = [
+    ({"widths": None}, "widths is missing"),
+    ({"name": None}, "name is missing"),
+    ({"name": 3}, "name is 3, not a string"),
+    ({"taps": "5"}, 'taps is "5", not a whole number, 0 or more'),
+    ({"taps": -5}, "taps is -5, not a whole number, 0 or more"),
+    ({"taps": 5.0}, "taps is 5.0, not a whole number"),
+    ({"taps": True}, "taps is true, not a whole number"),
+    ({"taps": [5]}, "taps is [5], not a whole number"),
+    ({"rounding": "up"}, 'rounding is "up", not one of '),
+    ({"rounding": []}, "rounding is [], not one of "),
+    ({"widths": {}}, "describes no network of vfijax (no channel space "),
+    ({"widths": [1]}, "widths is [1], not an object from channel space to width"),
+    ({"widths": {"level1": "4"}}, 'widths is {"level1": "4"}, not an object'),
+    ({"widths": {"level1": 0}}, 'widths is {"level1": 0}, not an object'),
+    ({"more": 1, "other": 2}, "more is unknown; other is unknown"),
+    ({"architecture": ["adacof"]}, "architecture ['adacof'] is unknown"),
+    ({"architecture": None}, "architecture None is unknown"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), FIELDS, ids=str)
+def test_a_field_of_the_config_that_is_missing_or_wrong_is_named(damaged, changes, message):
+    stored = {**config_file(damaged)["config"], **changes}
+    rewrite(damaged, config={name: value for name, value in stored.items() if value is not None})
+    found = refusal(damaged)
+    assert found.startswith(f"{damaged / 'config.json'}") and message in found and one_line(found)
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        load_config(damaged)
+
+
+@pytest.mark.parametrize("version", [None, True, [1], {}, 1.0])
+def test_a_format_that_is_no_number_is_another_format(damaged, version):
+    rewrite(damaged, format=version)
+    assert f"has checkpoint format {version}, this version" in refusal(damaged)
+
+
+def test_notes_that_are_missing_or_something_else_do_no_harm(damaged):
+    rewrite(damaged, notes="text")
+    assert load_notes(damaged) == {} and vfijax.load(damaged).config.name == "adacof"
+
+
+def test_a_message_of_a_library_never_reaches_the_user(damaged, monkeypatch):
+    noise = "\x1b[31mINTERNAL\x1b[0m: spec of TensorStore({\n 'driver': 'zarr3'"
+    monkeypatch.setattr(trees._orbax(), "metadata", lambda *_: (_ for _ in ()).throw(ValueError(noise)))
+    assert refusal(damaged) == (
+        f"{damaged} is incomplete or damaged and cannot be read (orbax cannot read tree)"
+    )
+
+
+# ----------------------------------------------------------------------------------- what may be saved
+
+
+def refused_save(path, params, **notes):
+    with pytest.raises((CheckpointError, TypeError)) as caught:
+        vfijax.save(path, params, **notes)
+    assert not Path(path).exists() and one_line(str(caught.value))
+    return str(caught.value)
+
+
+def test_a_tree_that_does_not_fit_its_config_is_not_saved(tmp_path):
+    path, model = tmp_path / "model", create(narrow("adacof", width=2, taps=1), 0)
+    wider = create(narrow("adacof", width=3, taps=1), 0)
+    lacking = {"unet": {k: v for k, v in model.tree["unet"].items() if k != "conv1_0"}}
+    for tree, message in (
+        (wider.tree, r"are not those of adacof: \S+ is \(.*\), the network has \(.*\); and \d+ more"),
+        (lacking, r"unet/conv1_0/bias is absent, the network has \(2,\)"),
+        ({**model.tree, "more": np.zeros(3, np.float32)}, r"more is \(3,\), the network has no such array"),
+        ({}, "unet/conv1_0/bias is absent"),
+        (
+            jax.tree.map(lambda leaf: np.zeros(leaf.shape, int), model.tree),
+            "unet/conv1_0/bias is int64; an arr",
+        ),
+        (jax.tree.map(lambda leaf: "text", model.tree), r"unet/conv1_0/bias is \(\), the network has"),
+        (jax.eval_shape(lambda: model.tree), "is ShapeDtypeStruct; an array of floating-point numbers"),
+    ):
+        assert re.search(message, refused_save(path, vfijax.ModelParams(tree, model.config)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_model_is_not_saved(tmp_path):
+    path, model = tmp_path / "model", create("blend", 0)
+    assert "save: params is dict; give ModelParams(tree, config)" in refused_save(path, {})
+    assert "not in vfijax.models.ARCHITECTURES" in refused_save(path, vfijax.ModelParams({}, None))
+    with pytest.raises(TypeError, match="save: the path is ModelParams"):
+        vfijax.save(model, path)
+    assert "the notes cannot be written as JSON" in refused_save(path, model, note=object())
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_parameters_of_half_precision_come_back_as_float32(tmp_path, dtype):
+    model = create(narrow("adacof", width=2, taps=1), 0)
+    halves = vfijax.ModelParams(jax.tree.map(lambda leaf: leaf.astype(dtype), model.tree), model.config)
+    vfijax.save(tmp_path / "model", halves)
+    assert_equal(
+        vfijax.load(tmp_path / "model"),
+        vfijax.ModelParams(jax.tree.map(lambda leaf: leaf.astype("float32"), halves.tree), model.config),
+    )
+
+
+# --------------------------------------------------------------------------------- links, runs, paths
+
+
+def test_what_a_link_names_is_replaced_and_the_link_stays(tmp_path):
+    (tmp_path / "disk").mkdir()
+    link, place = tmp_path / "best", tmp_path / "disk" / "model"
+    link.symlink_to(place)  # there is nothing yet
+    for name in ("flow", "blend", "flow"):
+        vfijax.save(link, create(name, 0))
+        assert link.is_symlink() and vfijax.load(link).config.name == vfijax.load(place).config.name == name
+    assert [path.name for path in place.parent.iterdir()] == ["model"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "disk"]
+    place.rename(place.with_name(".model.abcd_123.older"))  # by a save that was killed
+    assert vfijax.load(link).config.name == "flow"
+    put_back(link)
+    assert place.is_dir() and link.is_symlink()
+
+
+def test_a_link_in_the_way_to_a_model_is_followed(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "runs").symlink_to(tmp_path / "disk")
+    vfijax.save(tmp_path / "runs" / "model", create("blend", 0))
+    assert load_config(tmp_path / "disk" / "model").name == "blend"
+
+
+def test_a_link_to_itself_is_said_to_be_one(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for action in (
+        lambda: vfijax.load(tmp_path / "loop"),
+        lambda: vfijax.save(tmp_path / "loop", create("blend", 0)),
+    ):
+        with pytest.raises(CheckpointError, match=r"loop is a symbolic link that leads back to itself"):
+            action()
+
+
+@pytest.mark.parametrize("inner", ["model", "compressed"])
+def test_a_run_stands_for_the_model_in_it(tmp_path, inner):
+    run = tmp_path / "demo" / "run"
+    vfijax.save(run / inner, create("blend", 0), step=7)
+    (run / "run.json").write_text("{}")
+    assert (
+        vfijax.load(run).config == load_config(run) == resolve(str(run)).config == create("blend", 0).config
+    )
+    assert load_notes(run) == {"step": 7}
+    with pytest.raises(CheckpointError, match="exists and is no checkpoint"):
+        vfijax.save(run, create("blend", 0))
+
+
+def test_a_path_beside_a_checkpoint_says_where_it_is(tmp_path):
+    run = tmp_path / "demo" / "run"
+    vfijax.save(run / "model", create("blend", 0))
+    (run / "run.json").write_text("{}")
+    (tmp_path / "weights.pth").write_bytes(b"")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "run.json").write_text("{}")
+    for path, message in (
+        (run / "model" / "config.json", f"(it is a part of one); give {run / 'model'}"),
+        (run / "model" / "tree", f"(it is a part of one); give {run / 'model'}"),
+        (tmp_path / "demo", f"inside of it are {run / 'model'}: give one of them"),
+        (
+            tmp_path / "weights.pth",
+            "(it is a file); a checkpoint is a directory, and `vfijax convert MODEL FILE",
+        ),
+        (tmp_path / "new", "it is a training run that has no model yet"),
+    ):
+        found = refusal(path)
+        assert found.startswith(f"no checkpoint at {path} ") and message in found
+
+
+def test_an_empty_path_is_said_to_be_that():
+    model = create("blend", 0)
+    for action in (
+        vfijax.load,
+        load_config,
+        load_notes,
+        lambda path: vfijax.save(path, model),
+        is_checkpoint,
+    ):
+        with pytest.raises(CheckpointError, match="the path is an empty string"):
+            action("")
+    with pytest.raises(
+        ValueError, match="--model is an empty string; give a checkpoint or the name of a model"
+    ):
+        resolve("")

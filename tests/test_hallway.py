@@ -1,6 +1,7 @@
 """`vfijax.command` and `vfijax.files`: how commands end, what signals do, and files that are complete."""
 
 import errno
+import io
 import json
 import os
 import pty
@@ -13,6 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from rich.table import Table
 
 from vfijax.command import (
     Stopped,
@@ -20,6 +22,7 @@ from vfijax.command import (
     explain,
     fail,
     nearest,
+    print_table,
     progress,
     run_main,
     stop_requests,
@@ -55,6 +58,30 @@ def wrapped(outer, *inner):
         link.__cause__ = cause
         link = cause
     return outer
+
+
+# What a command prints
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("variables", [{}, {"COLUMNS": "40"}, {"COLUMNS": "40", "FORCE_COLOR": "1"}])
+def test_a_table_is_folded_for_a_terminal_and_whole_for_a_program(monkeypatch, terminal, variables):
+    class Output(io.StringIO):
+        def isatty(self):
+            return terminal
+
+    name, output = "a_long_name_of_a_network_of_some_run/" * 3, Output()
+    monkeypatch.setattr(sys, "stdout", output)
+    for variable, value in {"COLUMNS": "60", **variables}.items():
+        monkeypatch.setenv(variable, value)
+    table = Table(title="Scores of networks", title_justify="left")
+    table.add_column("model", overflow="fold")
+    table.add_column("PSNR dB")
+    table.add_row(name, "35.123")
+    print_table(table)
+    lines = output.getvalue().splitlines()
+    assert any(name in line and "35.123" in line for line in lines) != terminal
+    assert max(map(len, lines)) < len(name) + 100  # codes of colours among them
 
 
 # How a command ends

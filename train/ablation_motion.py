@@ -25,12 +25,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from datasets.synthetic import photographs
 from train.config import TrainError
 from vfijax import ops
+from vfijax.command import given, print_table
 from vfijax.environment import environment
 from vfijax.files import write_json, write_text
 from vfijax.levels import to_float, to_uint8
@@ -68,7 +68,7 @@ class Args:
 def main(arguments: Sequence[str]) -> int:
     """Sweeps and draws; returns 0. Errors are those of `sweep`, handled by `train.ablation`."""
     program = "python -m train.ablation motion"
-    args = tyro.cli(Args, args=arguments, prog=program, description=__doc__)
+    args = tyro.cli(Args, args=given(arguments), prog=program, description=__doc__)
     curves = sweep(args)
     _show(args, curves)
     _write(args, curves)
@@ -214,7 +214,7 @@ def _show(args: Args, curves: dict[str, Curve]) -> None:
         table.add_column(name, justify="right")
     for distance, *scores in zip(distances(args), *curves.values(), strict=True):
         table.add_row(str(distance), *(f"{score:.2f}" for score in scores))
-    Console().print(table)
+    print_table(table)
 
 
 def _write(args: Args, curves: dict[str, Curve]) -> None:

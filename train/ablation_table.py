@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from train.report import METRICS, read_metrics
+from vfijax.command import print_table
 from vfijax.files import write_text
 from vfijax.media.plot import line_chart
 
@@ -55,7 +55,7 @@ def show(rows: list[Row], *, title: str) -> None:
     for row in rows:
         cells = [_cell(row, name, measure) for name, measure in columns(rows)] if row.scores else [row.lacks]
         table.add_row(*row.about.values(), f"{row.parameters:,}" if row.parameters else "", *cells)
-    Console().print(table)
+    print_table(table)
 
 
 def _cell(row: Row, name: str, measure: str) -> str:

@@ -13,7 +13,6 @@ import math
 import shutil
 import sys
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from datasets.synthetic import Layer, blob, cut, draw, photographs
 from train.loop import run
 from train.presets import PRESETS
 from vfijax.checkpoint import load
-from vfijax.command import Stopping, never, run_main, stop_requests
+from vfijax.command import Stopping, given, never, run_main, stop_requests
 from vfijax.environment import environment
 from vfijax.files import write_json
 from vfijax.levels import to_float
@@ -52,7 +51,7 @@ def main() -> int:
     parser.add_argument("--train", action="store_true", help="train a small network and show that")
     parser.add_argument("--steps", type=int, help="training steps, if not those of the preset")
     interrupted = "what is complete is in the directory"
-    return run_main("train.demo", partial(_main, parser.parse_args()), interrupted=interrupted)
+    return run_main("train.demo", lambda: _main(parser.parse_args(given(None))), interrupted=interrupted)
 
 
 def _main(args: argparse.Namespace) -> None:

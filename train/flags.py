@@ -14,7 +14,7 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 from train.config import TrainConfig, TrainError
 from train.presets import NO_NET, PRESETS
 from vfijax.checkpoint import load_config
-from vfijax.command import nearest
+from vfijax.command import given, nearest
 from vfijax.models import MODELS, ModelConfig
 
 Config = TypeVar("Config")
@@ -49,7 +49,7 @@ def leading(arguments: Sequence[str] | None, *names: str) -> tuple[argparse.Name
         spellings = dict.fromkeys((name, f"--{name[2:].replace('-', '_')}"))
         parser.add_argument(*spellings, **_LEADING[name])
     try:
-        return parser.parse_known_args(arguments)
+        return parser.parse_known_args(given(arguments))
     except argparse.ArgumentError as error:
         if error.argument_name in PROCESSES:
             raise TrainError(str(error)) from None

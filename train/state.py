@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import optax
 
 from train.config import OptimConfig, TrainConfig, TrainError
-from vfijax.checkpoint import CheckpointError, load, read_tree, write_tree
+from vfijax.checkpoint import load
 from vfijax.models import ModelConfig, create
 from vfijax.optim import obproxsg_with_dense, one_dimensional, running_statistics
 from vfijax.params import ModelParams
+from vfijax.trees import CheckpointError, read_tree, write_tree
 
 
 @jax.tree_util.register_dataclass

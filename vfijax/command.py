@@ -2,22 +2,28 @@
 
 import difflib
 import os
+import re
 import signal
 import stat
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Progress = Callable[[int, int | None], None]
 """Told how many are done, and of how many, where that is known."""
 
 # Mistakes in what the user gave, and limits of the machine; anything else is a bug and shows itself.
 _EXPECTED = (ValueError, TypeError, OSError, MemoryError, OverflowError)
+_WIDE = 100_000  # columns, which no table needs
+_ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # colours, which libraries put into errors
 _HANGUP = getattr(signal, "SIGHUP", 0)  # which not every system has
 _ENDING = [signal.SIGTERM, *([_HANGUP] if _HANGUP else [])]  # what asks a process to end
 
@@ -92,7 +98,8 @@ def explain(error: BaseException, lines: bool = False) -> str | None:
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     if not isinstance(error, _EXPECTED):
         return None
-    return (str(error) if lines else " ".join(str(error).splitlines())) or type(error).__name__
+    text = _ANSI.sub("", str(error))
+    return (text if lines else " ".join(text.splitlines())) or type(error).__name__
 
 
 @contextmanager
@@ -174,6 +181,33 @@ def _leave_terminal() -> None:
         if stat.S_ISCHR(os.fstat(descriptor).st_mode):
             os.dup2(nowhere, descriptor)
     os.close(nowhere)
+
+
+def print_table(table: "Table") -> None:
+    """Prints a table: folded to the width of a terminal, and as wide as it is into a file or a pipe, so that
+    programs find names and numbers whole."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
+
+
+def given(arguments: Sequence[str] | None) -> list[str]:
+    """The arguments of a program, those of the process for None.
+
+    Raises:
+      ValueError: one is an empty string, as a shell gives for a variable that is not set. No option takes
+        one, and as a path it would be the present folder.
+    """
+    listed = list(sys.argv[1:] if arguments is None else arguments)
+    for number, argument in enumerate(listed):
+        option, equals, value = argument.partition("=")
+        if not argument:
+            before = listed[number - 1] if number else ""
+            name = before if before.startswith("--") else f"argument {number + 1}"
+            raise ValueError(f"{name} is an empty string; give a value, such as the path of a file or folder")
+        if option.startswith("--") and equals and not value:
+            raise ValueError(f"{option} is an empty string; give a value after the =, or leave it out")
+    return listed
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

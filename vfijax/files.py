@@ -6,6 +6,7 @@ import math
 import os
 import re
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,51 @@ def natural_key(path: Path) -> tuple[list[str | int], ...]:
     parts = [*path.parent.parts, path.stem, path.suffix]
     # split leaves text at even and digits at odd places, so that text never meets a number
     return tuple([int(p) if i % 2 else p for i, p in enumerate(re.split(r"(\d+)", part))] for part in parts)
+
+
+def cache_folder() -> Path:
+    """Where vfijax keeps what it can get or make again: VFIJAX_CACHE, else the platform's folder for such.
+
+    Raises:
+      ValueError: it is not known which folder is the user's.
+    """
+    if given := os.environ.get("VFIJAX_CACHE"):
+        return Path(os.path.expanduser(given)).absolute()
+    where = {
+        "darwin": ("", "~/Library/Caches/vfijax"),
+        "win32": (os.environ.get("LOCALAPPDATA", ""), "~/AppData/Local/vfijax"),
+    }
+    base, usual = where.get(sys.platform, (os.environ.get("XDG_CACHE_HOME", ""), "~/.cache/vfijax"))
+    folder = Path(base, "vfijax") if os.path.isabs(base) else Path(os.path.expanduser(usual))
+    if not folder.is_absolute():
+        raise ValueError("there is no home folder to keep files in; name a folder in VFIJAX_CACHE")
+    return folder
+
+
+def given_path(path: str | os.PathLike[str], who: str, error: type[ValueError] = ValueError) -> Path:
+    """The path that a user gave to `who`, which begins the messages.
+
+    Raises:
+      error: it is empty, which `Path` would take for the present directory.
+      TypeError: it is no path.
+    """
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise TypeError(f"{who}: the path is {type(path).__name__}; give a str or a pathlib.Path")
+    if not os.fspath(path):
+        raise error(f"{who}: the path is an empty string; name a file or folder ('.' is the present one)")
+    return Path(path)
+
+
+def behind_link(path: Path) -> Path:
+    """What a symbolic link names, which is written in its place; any other path as it is.
+
+    Raises:
+      OSError: the link leads back to itself.
+    """
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except (OSError, RuntimeError):
+        raise OSError(f"cannot write {path}: it is a symbolic link that leads back to itself") from None
 
 
 def unwritable(path: Path, error: OSError) -> OSError:
@@ -82,7 +128,7 @@ def complete(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
       OSError: it cannot be written; it says which file and why, and what was begun is removed.
     """
-    path = Path(path)
+    path = behind_link(given_path(path, "write"))
     partial = partial_name(path)
     try:
         with writing(path):
@@ -101,6 +147,14 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Writes JSON that appears under its name only when complete; numbers that are not finite become text."""
     write_text(path, json.dumps(_strict(content), indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of ours holds; None if it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:

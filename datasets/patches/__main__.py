@@ -21,7 +21,7 @@ from datasets.patches.motion import UNITS
 from datasets.patches.selection import DEFAULT, PatchParameters
 from datasets.patches.statistics import table
 from datasets.sources import BadItem, Items, Part, Source, files_of, find_items, source_of
-from vfijax.command import progress, run_main
+from vfijax.command import given, progress, run_main
 from vfijax.media import MediaError
 
 CACHE_BYTES = 2**30  # of decoded clips; each is needed once, and few of them again for the contact sheet
@@ -65,9 +65,12 @@ class Args:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status, see `vfijax.command.run_main`."""
     program = "python -m datasets.patches"
-    args = tyro.cli(Args, prog=program, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
-    goes_on = "the same command goes on from here"
-    return run_main("datasets.patches", lambda: _advised(args), interrupted=goes_on)
+    options = (tyro.conf.FlagCreatePairsOff,)
+
+    def body() -> None:
+        _advised(tyro.cli(Args, prog=program, args=given(arguments), config=options))
+
+    return run_main("datasets.patches", body, interrupted="the same command goes on from here")
 
 
 def _advised(args: Args) -> None:

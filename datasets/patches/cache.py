@@ -31,7 +31,7 @@ from datasets.patches.statistics import Statistics, of_triplet
 from datasets.records import Records
 from datasets.sources import Source, bad_item
 from vfijax.command import Progress
-from vfijax.files import hidden_name, write_text
+from vfijax.files import given_path, hidden_name, write_text
 from vfijax.media import MediaError, decode_image, read_ahead, write_image
 
 FORMAT = 1
@@ -86,7 +86,7 @@ def open_patches(directory: str | os.PathLike[str], expected: Parameters | None 
     Raises:
       MediaError: no cache, an empty or damaged one, or one made with other parameters, which are named.
     """
-    directory = Path(directory)
+    directory = given_path(directory, "open_patches", MediaError)
     metadata = _read_metadata(directory / METADATA)
     parameters = metadata["parameters"]
     if metadata["format"] != FORMAT or metadata["hash"] != hash_of(parameters):
@@ -138,7 +138,7 @@ def prepare_patches(
     parameters.check()
     measure = measure_named(motion)
     wanted = {"source": name, "items": len(source), "motion": motion, **asdict(parameters)}
-    out = Path(out).absolute()
+    out = given_path(out, "prepare_patches", MediaError).resolve()
     work = hidden_name(out, ".partial")
     if overwrite:
         shutil.rmtree(work, ignore_errors=True)

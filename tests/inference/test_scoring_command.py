@@ -67,7 +67,9 @@ def test_several_models_and_sets_give_a_comparison(directory, tmp_path, capsys):
     ]
     assert len({r["mean"]["psnr"] for r in results}) == 1
     assert all(set(r["mean"]) == {"psnr"} for r in results)
-    assert "Mean over frames" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Mean over frames" in printed
+    assert printed.count(f"│ {tmp_path / 'checkpoint'} │") == 2  # whole, where no terminal is
 
 
 def test_the_worst_frames_are_written_as_pictures(directory, tmp_path):

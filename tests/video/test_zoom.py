@@ -362,7 +362,7 @@ def test_the_command_says_what_was_cut_and_what_was_dropped(folder, tmp_path, ch
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "--model is missing: make a zooming_slowmo checkpoint with `vfijax convert`"),
+        ([], "--model is missing: get published weights with `vfijax fetch zooming_slowmo`"),
         (["--model", "blend"], "the model is blend"),
         (["--model", "none"], "--model none: no such checkpoint"),
         (["--fps", "abc"], "--fps abc"),

@@ -9,13 +9,15 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from vfijax.command import fail, nearest, run_main
+from vfijax.command import fail, given, nearest, run_main
 
 # name: what it does. The module vfijax.cli.NAME is imported when the command is used.
 COMMANDS = {
     "interpolate": "put new frames between the frames of a video or a folder of images",
     "zoom": "make a video or a folder of images four times larger, with twice the frames",
     "evaluate": "score a model on triplets, clips, benchmark sets or a video",
+    "models": "list the models, and where their weights are",
+    "fetch": "download published weights, and turn them into a model",
     "convert": "turn published PyTorch weights into a vfijax model",
     "prune": "tell how dense a model is, and make a narrower one of it",
 }
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         known = ", ".join(COMMANDS)
         return fail("vfijax", f"unknown command {name!r}{nearest(name, COMMANDS)} (commands: {known})", 2)
-    return run_main("vfijax", lambda: _run(name, rest), debug=debug)
+    return run_main("vfijax", lambda: _run(name, given(rest)), debug=debug)
 
 
 def _run(name: str, arguments: list[str]) -> int:

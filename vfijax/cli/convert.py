@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from vfijax.checkpoint import save
+from vfijax.checkpoint import check_target, save
 from vfijax.convert import from_torch
 from vfijax.weights.resolve import try_it
 
@@ -21,11 +21,15 @@ class Args:
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """Which network the weights belong to, such as compressed_adacof or cdfi."""
 
-    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE.pth")]
-    """The published file; reading it needs PyTorch (`pip install -e '.[convert]'` in a checkout)."""
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
+    """The published file, .pth, .safetensors or .npz; reading the first needs PyTorch, the second the package
+    safetensors (`pip install -e '.[convert]'` in a checkout)."""
 
     target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")]
     """The directory to write."""
+
+    entry: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Where in the file the weights are, such as params_ema, if several tables in it fit."""
 
     taps: int | None = None
     """Side of the tap grid, where the network exists with several (cdfi_fp1x1: 5, 11; dsepconv: 1, 3, 5)."""
@@ -50,7 +54,8 @@ def run(args: Args) -> None:
     names = ("taps", "dilation", "rounding", "masks", "grid", "padding")
     fields = {name: getattr(args, name) for name in names}
     changes: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
-    params = from_torch(args.name, args.source, **changes)
+    check_target(args.target)  # before the work
+    params = from_torch(args.name, args.source, entry=args.entry, **changes)
     save(args.target, params, converted_from=args.source.name)
     print(f"{args.target}: {args.name}, {params.size:,} parameters; try it with")
     print(try_it(params.config, args.target))

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
 
 from vfijax.checkpoint import config_to_json
 from vfijax.cli.contestants import Contestant, contestants
 from vfijax.cli.tables import clip_rows, clip_summary, rows, summary
 from vfijax.clip_windows import WINDOW
-from vfijax.command import progress
+from vfijax.command import print_table, progress
 from vfijax.environment import environment
 from vfijax.files import write_json
 from vfijax.media import Triplet, write_image
@@ -47,8 +46,9 @@ class Args:
     """
 
     model: Annotated[tuple[str, ...], tyro.conf.arg(metavar="CHECKPOINT [...]")] = ()
-    """Checkpoints from `vfijax convert` or `python -m train.main`, or models that need none: `flow` (taken if
-    none is given), `flow_fine`, `flow_medium`, `guided`, `blend`; several are compared."""
+    """Checkpoints from `vfijax convert` or `python -m train.main`, published weights by the name under which
+    `vfijax fetch` got them, such as `cdfi`, or models that need none: `flow` (taken if none is given),
+    `flow_fine`, `flow_medium`, `guided`, `blend`; several are compared."""
 
     data: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=DIR [...]")] = ()
     """Folders of triplets: Vimeo-90K (its test list), Middlebury, UCF101, or any with three images in
@@ -123,7 +123,6 @@ class Session:
 
     args: Args
     lpips: Lpips | None = None
-    console: Console = field(default_factory=Console)
     results: list[dict[str, Any]] = field(default_factory=list)
     summary: list[tuple[str, str, Report]] = field(default_factory=list)
     clips: list[tuple[str, str, ClipReport]] = field(default_factory=list)
@@ -170,9 +169,9 @@ def run(args: Args) -> None:
         for contestant in contestants(models, args.published_windows):
             _score_clip_set(session, name, directory, found[name], contestant)
     if session.summary:
-        session.console.print(summary(session.summary))
+        print_table(summary(session.summary))
     if session.clips:
-        session.console.print(clip_summary(session.clips))
+        print_table(clip_summary(session.clips))
     if args.out is not None:
         print(f"written to {args.out}")
 
@@ -259,7 +258,7 @@ def _score_set(
     taken = {option: getattr(session.args, option) for option in ("sequences", "sample", "seed", "crop")}
     whole = len(triplets) == expected and not session.args.crop
     session.add(name, directory, model, report, comparable=whole, taken=taken)
-    session.console.print(rows(f"{name}, {model}", report))
+    print_table(rows(f"{name}, {model}", report))
     if session.folder is not None and session.args.worst:
         folder = session.folder / "worst" / _file_name(name, model)
         write_worst(folder, params, triplets, report, session.args.worst, crop=session.args.crop)
@@ -283,7 +282,7 @@ def _score_clip_set(
     taken = {"published_windows": session.args.published_windows}
     session.add_clips(name, directory, contestant, report, comparable=frames == expected, taken=taken)
     if table := clip_rows(f"{name}, {contestant.name}", report):
-        session.console.print(table)
+        print_table(table)
 
 
 def _score_video(session: Session, video: Path, models: dict[str, ModelParams]) -> None:
@@ -301,7 +300,7 @@ def _score_video(session: Session, video: Path, models: dict[str, ModelParams]) 
                 progress=show,
             )
         session.add(video.name, video, model, report)
-        session.console.print(rows(f"{video.name}, {model}", report))
+        print_table(rows(f"{video.name}, {model}", report))
         frames = [row.about["frame"] for row in report.rows]
         curves[model] = frames, [row.scores["psnr"] for row in report.rows]
         baseline["blend"] = frames, [row.scores["blend_psnr"] for row in report.rows]

@@ -21,7 +21,8 @@ class Args(MakingArgs):
 
     model: Annotated[str, tyro.conf.arg(metavar="MODEL|CHECKPOINT")] = DEFAULT
     """`flow`, the faster `flow_fine` and `flow_medium`, `guided`, which is slower and better where motion is
-    large, or `blend`; or a checkpoint from `vfijax convert` or `python -m train.main`."""
+    large, or `blend`; published weights by the name under which `vfijax fetch` got them, such as `cdfi`; or a
+    checkpoint from `vfijax convert` or `python -m train.main`."""
 
     factor: int = 2
     """How many times as many frames. Networks that know the middle only, which are most, are exact for 2, 4

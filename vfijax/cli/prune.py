@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from vfijax.channels import ChannelGraph, Widths
-from vfijax.checkpoint import load, save
+from vfijax.checkpoint import check_target, load, save
+from vfijax.command import print_table
 from vfijax.files import IMAGE_SUFFIXES
 from vfijax.media import write_image
 from vfijax.models.base import graph_of
@@ -28,7 +28,8 @@ class Args:
     """
 
     checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")]
-    """The network, best after training with an l1 penalty."""
+    """The network, best after training with an l1 penalty: a checkpoint, or a name such as `adacof_sparse`
+    under which `vfijax fetch` got it."""
 
     out: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="OUT")] = None
     """The directory to write; not needed with --report-only."""
@@ -88,22 +89,22 @@ class Args:
 
 def run(args: Args) -> None:
     size = _check(args)
-    params, console = load(args.checkpoint), Console()
+    params = load(args.checkpoint)
     report = density(params, *size)
     if args.out is not None:
         table = _table(args, report, size)  # what cannot be done is said before all else
-        _tell_densities(args, report, console)
+        _tell_densities(args, report)
     else:
-        _tell_densities(args, report, console)
+        _tell_densities(args, report)
         try:
             graph_of(params.config)
         except ValueError as error:  # densities need no graph
             print(f"no widths: {error}")
             return
         table = _table(args, report, size)
-    console.print(_widths_table(graph_of(params.config), table))
+    print_table(_widths_table(graph_of(params.config), table))
     small = shrink(params, table, args.init, args.seed)
-    console.print(summary(params, small, *size, measure=args.measure).table())
+    print_table(summary(params, small, *size, measure=args.measure).table())
     if args.out is None:
         return
     save(args.out, small, **_notes(args))
@@ -111,8 +112,8 @@ def run(args: Args) -> None:
     print(try_it(small.config, args.out))
 
 
-def _tell_densities(args: Args, report: DensityReport, console: Console) -> None:
-    console.print(report.table())
+def _tell_densities(args: Args, report: DensityReport) -> None:
+    print_table(report.table())
     if args.csv is not None:
         report.write_csv(args.csv)
         print(f"densities in {args.csv}")
@@ -136,8 +137,8 @@ def _check(args: Args) -> tuple[int, int]:
         raise ValueError(f"{args.out} exists; give another name, or --overwrite to replace it")
     if args.out is not None and args.report_only:
         raise ValueError("--report-only writes no network; leave OUT away")
-    if args.out is not None and args.out.exists() and not (args.out / "config.json").is_file():
-        raise ValueError(f"{args.out} exists and is no checkpoint; give another name")
+    if args.out is not None:
+        check_target(args.out)
     if args.picture is not None and args.picture.suffix.lower() not in IMAGE_SUFFIXES:
         raise ValueError(f"--picture {args.picture}: give a name that ends in {', '.join(IMAGE_SUFFIXES)}")
     for option, path in (("csv", args.csv), ("picture", args.picture)):

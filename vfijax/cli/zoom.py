@@ -21,7 +21,8 @@ class Args(MakingArgs):
     """
 
     model: Annotated[str | None, tyro.conf.arg(metavar="CHECKPOINT")] = None
-    """A zooming_slowmo checkpoint from `vfijax convert` or `python -m train.main`."""
+    """`zooming_slowmo`, once `vfijax fetch zooming_slowmo` has got its weights; or a checkpoint of it, from
+    `vfijax convert` or `python -m train.main`."""
 
     window: Annotated[int, tyro.conf.arg(metavar="N")] = WINDOW
     """Frames that the network sees at once; the published one was trained on 4."""
@@ -49,8 +50,8 @@ class Args(MakingArgs):
 def run(args: Args) -> None:
     if args.model is None:
         raise ValueError(
-            "--model is missing: make a zooming_slowmo checkpoint with `vfijax convert` from published "
-            "weights or with `python -m train.main`, and give its path"
+            "--model is missing: get published weights with `vfijax fetch zooming_slowmo` and give "
+            "--model zooming_slowmo, or give the path of a checkpoint from `python -m train.main`"
         )
     args.write(
         zoom_video,

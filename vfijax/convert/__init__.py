@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vfijax import torch_weights
+from vfijax.command import nearest
 from vfijax.convert.names import NAMES, OLDER
 from vfijax.models import MODELS, ModelConfig, config_for, shapes
 from vfijax.params import ModelParams
@@ -16,8 +17,6 @@ from vfijax.params import ModelParams
 __all__ = ["CONVERTIBLE", "from_torch", "official_shapes"]
 
 CONVERTIBLE = tuple(name for name, config in MODELS.items() if config.architecture in NAMES)
-
-T = TypeVar("T")
 
 # architecture: changes of its configs under which weights were published, besides none
 _GRIDS: tuple[dict[str, Any], ...] = ({"taps": 5, "dilation": 1}, {"taps": 11, "dilation": 2})
@@ -27,37 +26,46 @@ _VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
     "dsepconv": tuple({"taps": taps, "masks": masks} for taps in (1, 3, 5, 7) for masks in (True, False)),
 }
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model")  # entries under which files nest the weights
-_PREFIXES = ("module.", "model.")  # left by parallel and by wrapping modules
-_COUNTER = ".num_batches_tracked"  # of a batch normalisation; has no part in its result
 
-
-def from_torch(name: str, source: str | os.PathLike[str] | Mapping[str, Any], **changes: Any) -> ModelParams:
+def from_torch(
+    name: str,
+    source: str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    entry: str | None = None,
+    **changes: Any,
+) -> ModelParams:
     """Converts published weights.
 
     Args:
       name: the entry of `MODELS` that the weights belong to.
-      source: the path of a `.pth` file (read with weights-only loading; needs the `convert` extra) or of a
-        `.npz` with the same names, or a mapping of official names to NumPy arrays in PyTorch layout. A
-        nested `state_dict`, the prefixes `module.` and `model.`, and SepConv's older names (`module` for
-        `net`) are seen through.
+      source: the path of a `.pth` file (read with weights-only loading; needs the `convert` extra), of a
+        `.safetensors` file or of a `.npz`, or a mapping of official names to arrays or tensors in PyTorch
+        layout. Where in it the weights are is found by their names: in nested dicts of any name
+        (`state_dict`, `model_state`, `params_ema`, ...), under any prefix (`module.`, `net.`, `_orig_mod.`,
+        ...), beside numbers. SepConv's older names (`module` for `net`) are known.
+      entry: where they are, if there are several that fit: the names of the nested dicts and the prefix,
+        joined by dots; "." is the source itself.
       **changes: fields of the config, such as `taps`. `rounding` is "trunc" unless given, because the
         published networks were trained with it.
 
     Raises:
-      ValueError: entries are missing, left over, misshapen or not finite (all are listed, with the
-        model whose table would fit), the file is damaged, or the model is unknown.
+      ValueError: entries are missing, left over, misshapen or not finite (all are listed, with the model
+        whose table would fit), several tables fit and `entry` names none of them, the file is damaged or its
+        path empty, or the model is unknown.
+      TypeError: the source is neither a path nor a mapping.
       FileNotFoundError: there is no such file.
     """
     config = _published_config(name, changes)
-    weights = source if isinstance(source, Mapping) else torch_weights.read(source, "convert")
-    given = {key: np.asarray(value) for key, value in _unwrap(weights).items()}
-    weights = _renamed(given, config.architecture)
+    if isinstance(source, Mapping):
+        content, about = torch_weights.arrays(source), "convert"
+    else:
+        content, about = torch_weights.read(source, "convert"), f"convert: {os.fspath(source)}"
+    where, weights = _chosen(content, config, entry, about)
     wanted = official_shapes(config)
     if problems := torch_weights.problems(wanted, weights):
-        fits = {key: value.shape for key, value in weights.items()} == wanted
-        advice = "" if fits else f". {_better(name, {key: value.shape for key, value in given.items()})}"
-        raise ValueError(f"convert: the weights do not fit {name}: {problems}{advice}")
+        fits = _shapes(weights) == wanted
+        advice = "" if fits else f". {_better(name, content, len(weights))}"
+        raise ValueError(f"{about}: the weights{where} do not fit {name}: {problems}{advice}")
 
     official = NAMES[config.architecture]
 
@@ -87,30 +95,53 @@ def _published_config(name: str, changes: dict[str, Any]) -> ModelConfig:
     return config
 
 
-def _unwrap(weights: Mapping[str, Any]) -> dict[str, Any]:
-    for wrapper in _WRAPPERS:
-        if isinstance(weights.get(wrapper), Mapping):
-            return _unwrap(weights[wrapper])
-    for prefix in _PREFIXES:
-        if weights and all(key.startswith(prefix) for key in weights):
-            return _unwrap({key.removeprefix(prefix): value for key, value in weights.items()})
-    return {key: value for key, value in weights.items() if not key.endswith(_COUNTER)}
+def _tables(content: Mapping[str, Any], config: ModelConfig) -> dict[str, dict[str, Any]]:
+    """Where in a file weights of this network may be, and what is there, by the names of present files."""
+    old, new = OLDER.get(config.architecture, ("", ""))
+    present = official_shapes(config)
+    found: dict[str, dict[str, Any]] = {}
+    for begin in dict.fromkeys((new, old)):  # the spellings of the names
+        names = {begin + name.removeprefix(new): name for name in present}
+        for place, table in torch_weights.tables(content, names.keys()).items():
+            found[place] = {names.get(key, key): value for key, value in table.items()}
+    return found
 
 
-def _renamed(entries: Mapping[str, T], architecture: str) -> dict[str, T]:
-    """Entries of an older file by the names of the present one."""
-    old, new = OLDER.get(architecture, ("", ""))
-    return {new + key.removeprefix(old) if key.startswith(old) else key: v for key, v in entries.items()}
+def _chosen(
+    content: Mapping[str, Any], config: ModelConfig, entry: str | None, about: str
+) -> tuple[str, dict[str, Any]]:
+    """The table to convert, after words that say where it is; if none has all names, that which has most."""
+    found, wanted = _tables(content, config), official_shapes(config)
+    if entry is not None:
+        if entry not in found:
+            there = f"; it has {', '.join(found)}" if found else ""
+            raise ValueError(f"{about}: no weights at the entry {entry!r}{there}{nearest(entry, found)}")
+        found = {entry: found[entry]}
+    whole = {place: table for place, table in found.items() if wanted.keys() <= table.keys()}
+    fitting = {place: table for place, table in whole.items() if wanted.items() <= _shapes(table).items()}
+    whole = fitting or whole
+    if len(whole) > 1:
+        raise ValueError(
+            f"{about}: {len(whole)} tables of weights fit {config.name}: {', '.join(whole)}; choose with "
+            f"`--entry {next(reversed(whole))}` (in Python, entry=...)"
+        )
+    place, table = next(iter((whole or torch_weights.nearest_table(found, wanted.keys())).items()), (".", {}))
+    return f" in {place}" if whole and place != "." else "", table
 
 
-def _better(name: str, found: dict[str, tuple[int, ...]]) -> str:
+def _shapes(table: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: np.shape(array) for name, array in table.items()}
+
+
+def _better(name: str, content: Mapping[str, Any], count: int) -> str:
     """A sentence that says which model the weights would fit."""
     plain: list[tuple[str, dict[str, Any]]] = [(other, {}) for other in CONVERTIBLE]
     others = [(o, changes) for o, _ in plain for changes in _VARIANTS.get(MODELS[o].architecture, ())]
     for other, changes in plain + others:
         config = config_for(other, **changes)
-        if official_shapes(config) == _renamed(found, config.architecture):
+        wanted = official_shapes(config)
+        if any(_shapes(table) == wanted for table in _tables(content, config).values()):
             settings = "".join(f", {key}={value}" for key, value in changes.items())
             return f"They are the weights of {other}{settings}"
-    wanted = len(official_shapes(config_for(name)))
-    return f"No model fits; {name} has {wanted} entries, these are {len(found)}"
+    wanted_count = len(official_shapes(config_for(name)))
+    return f"No model fits; {name} has {wanted_count} entries, these are {count}"

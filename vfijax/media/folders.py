@@ -4,10 +4,9 @@ import os
 import shutil
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import Self
 
-from vfijax.files import partial_name, writing
+from vfijax.files import behind_link, given_path, partial_name, writing
 from vfijax.media.errors import MediaError
 from vfijax.media.images import read_image, write_image
 from vfijax.media.layouts import find_images
@@ -29,7 +28,7 @@ class ImageFolderReader:
     """
 
     def __init__(self, path: str | os.PathLike[str], rate: Fraction) -> None:
-        self.path = Path(path)
+        self.path = given_path(path, "ImageFolderReader", MediaError)
         self._images = find_images(self.path)
         height, width = read_image(self._images[0]).shape[:2]
         self.info = VideoInfo(width, height, rate, frames=len(self._images))
@@ -65,11 +64,12 @@ class ImageFolderWriter:
     """
 
     def __init__(self, target: str | os.PathLike[str], info: VideoInfo) -> None:
-        self.target = Path(target)
+        self.target = given_path(target, "ImageFolderWriter", MediaError)
         self.info = info
         if self.target.exists() and (not self.target.is_dir() or any(self.target.iterdir())):
             raise MediaError(f"{self.target}: exists and is no empty folder; give another name or remove it")
-        self._partial = partial_name(self.target.absolute())
+        self._final = behind_link(self.target.absolute())
+        self._partial = partial_name(self._final)
         with writing(self.target):
             self._partial.mkdir()
         self._count = 0
@@ -81,7 +81,7 @@ class ImageFolderWriter:
         try:
             if kind is None:
                 with writing(self.target):
-                    self._partial.rename(self.target)  # also over an empty folder
+                    self._partial.rename(self._final)  # also over an empty folder
         finally:
             shutil.rmtree(self._partial, ignore_errors=True)
 
@@ -103,7 +103,7 @@ def open_source(path: str | os.PathLike[str], fps: Fraction | None = None) -> Vi
       MediaError: it cannot be read.
       ValueError: an `fps` that is not positive, or one of a video, which has its own.
     """
-    path = Path(path)
+    path = given_path(path, "open_source", MediaError)
     if fps is not None and fps <= 0:
         raise ValueError(f"fps is {fps}; give a positive number of frames per second")
     if path.is_dir():

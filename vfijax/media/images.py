@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from vfijax.files import IMAGE_SUFFIXES, complete
+from vfijax.files import IMAGE_SUFFIXES, complete, given_path
 from vfijax.media.errors import MediaError
 
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -28,7 +28,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
       MediaError: no such file, unreadable or truncated, floating-point samples, or transparency.
     """
-    path = Path(path)
+    path = given_path(path, "read_image", MediaError)
     return _decode(path, path)
 
 
@@ -81,7 +81,7 @@ def write_image(path: str | os.PathLike[str], image: np.ndarray, **options: Any)
       MediaError: an unknown suffix, or an array that is no picture.
       OSError: the file cannot be written.
     """
-    path = Path(path)
+    path = given_path(path, "write_image", MediaError)
     suffix = path.suffix.lower()
     if suffix not in IMAGE_SUFFIXES:
         given = suffix or "a name without suffix"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vfijax.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, natural_key
+from vfijax.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, given_path, natural_key
 from vfijax.media.errors import MediaError
 
 TRIPLET_LAYOUTS = (
@@ -168,7 +168,7 @@ def _with_suffix(paths: Iterator[Path], suffixes: tuple[str, ...]) -> list[Path]
 
 
 def _folder(path: str | os.PathLike[str]) -> Path:
-    path = Path(path)
+    path = given_path(path, "the folder", MediaError)
     if not path.is_dir():
         raise MediaError(f"{path}: {'is no folder' if path.exists() else 'no such folder'}")
     return path

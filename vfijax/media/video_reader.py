@@ -12,6 +12,7 @@ import av
 import av.error
 from av.container import InputContainer
 
+from vfijax.files import given_path
 from vfijax.media.color import ToRGB, color_of, is_rgb
 from vfijax.media.errors import MediaError
 from vfijax.media.video import Frame, VideoInfo, open_input
@@ -40,7 +41,7 @@ class VideoReader:
     """
 
     def __init__(self, path: str | os.PathLike[str], data: bytes | None = None) -> None:
-        self.path = Path(path)
+        self.path = given_path(path, "VideoReader", MediaError)
         self._container = open_input(self.path, data)
         try:
             self._stream = _video_stream(self._container, self.path)

@@ -13,7 +13,7 @@ import numpy as np
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 
-from vfijax.files import partial_name, writing
+from vfijax.files import behind_link, given_path, partial_name, writing
 from vfijax.media.color import Color, FromRGB, default_matrix
 from vfijax.media.errors import MediaError
 from vfijax.media.video import Frame, VideoInfo, open_input
@@ -68,7 +68,7 @@ class VideoWriter:
         crf: int | None = None,
         audio_from: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.target = Path(target)
+        self.target = given_path(target, "VideoWriter", MediaError)
         self.info = info
         codec = codec_for(self.target, crf)
         if codec.encoder == "libvpx-vp9" and info.pixel_aspect != 1:  # PyAV cannot set it in the container
@@ -81,14 +81,17 @@ class VideoWriter:
                 f"{self.target}: frames of {info.width}x{info.height}; H.264 holds {H264_SIDE} a side; "
                 "write .webm or a folder of images"
             )
-        self._partial = partial_name(self.target)
+        self._final = behind_link(self.target)
+        self._partial = partial_name(self._final)
         with _writing(self.target):
             self._container: OutputContainer = av.open(f"file:{self._partial}", "w")
         self._audio: _AudioCopy | None = None
         try:
             self._stream = self._add_video(codec, crf)
             if audio_from is not None:
-                self._audio = _AudioCopy(Path(audio_from), self._container, self.target)
+                self._audio = _AudioCopy(
+                    given_path(audio_from, "VideoWriter", MediaError), self._container, self.target
+                )
             self._start()
         except BaseException:
             self._discard()
@@ -157,7 +160,7 @@ class VideoWriter:
             if self._audio:
                 self._audio.copy(until=None)
             self._container.close()  # writes what is buffered, and the index
-            os.replace(self._partial, self.target)
+            os.replace(self._partial, self._final)
 
     def _discard(self) -> None:
         """Lets go of everything; after `_finish` nothing is left to do."""

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfijax import torch_weights
+from vfijax.files import given_path
 from vfijax.perceptual.networks import features
-from vfijax.perceptual.weights import PathLike, checked, load_features, way_to_get
+from vfijax.perceptual.weights import PathLike, checked, load_features, read, way_to_get
 
 # Standardisation of images in [-1, 1]; single precision, as the package `lpips` keeps them.
 SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
@@ -87,7 +87,7 @@ def load_lpips(
     chosen = BACKBONES[net]
     wanted = {_head(i): (1, channels, 1, 1) for i, channels in enumerate(chosen.channels)}
     way = f"weights/v0.1/{net}.pth of the package lpips"
-    found = checked(heads, wanted, torch_weights.read(heads, "perceptual"), f"the heads of LPIPS {net}", way)
+    found = checked(heads, wanted, read(heads, wanted), f"the heads of LPIPS {net}", way)
     tree = {
         "backbone": load_features(chosen.network, chosen.taps[-1], backbone),
         "heads": [jnp.asarray(found[name].ravel(), jnp.float32) for name in wanted],
@@ -138,7 +138,11 @@ def _check_files(net: str, backbone: PathLike | None, heads: PathLike | None) ->
     )
     network = f"--lpips {net} needs --lpips-backbone FILE: give {way_to_get(BACKBONES[net].network)}"
     absent = [text for file, text in ((backbone, network), (heads, package)) if file is None]
-    given = [os.fspath(file) for file in (backbone, heads) if file is not None]
+    given = [
+        os.fspath(given_path(file, f"perceptual: the file for {net}"))
+        for file in (backbone, heads)
+        if file is not None
+    ]
     nowhere = [f"no file {file}" for file in given if not os.path.isfile(file)]
     if absent or nowhere:
         kind = ValueError if absent else FileNotFoundError

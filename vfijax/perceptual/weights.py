@@ -35,8 +35,8 @@ def load_features(net: str, last: int, path: PathLike) -> Any:
       FileNotFoundError, ValueError: as for `torch_weights.read`; ValueError too for weights that are missing,
         misshapen, left over or not finite.
     """
-    found = torch_weights.read(path, "perceptual")
     known = _official(shapes(net, len(NETWORKS[net]) - 1))
+    found = read(path, known)
     used = shapes(net, last)
     names = set(_official(used))
     wanted = {name: shape for name, shape in known.items() if name in names or name in found}
@@ -49,6 +49,13 @@ def load_features(net: str, last: int, path: PathLike) -> Any:
     return jax.tree_util.tree_map_with_path(pick, used)
 
 
+def read(path: PathLike, names: Mapping[str, Any]) -> dict[str, Any]:
+    """The table in a file that has the most of some names, wherever in it; errors of `torch_weights.read`."""
+    content = torch_weights.read(path, "perceptual")
+    found = torch_weights.nearest_table(torch_weights.tables(content, names.keys()), names.keys())
+    return next(iter(found.values()), {})
+
+
 def checked(
     path: PathLike,
     wanted: Mapping[str, tuple[int, ...]],
@@ -58,7 +65,7 @@ def checked(
     extra: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
     """The wanted arrays, or a ValueError that lists all that is wrong with them."""
-    arrays = {name: np.asarray(array) for name, array in found.items() if name not in extra}
+    arrays = {name: array for name, array in found.items() if name not in extra}
     if problems := torch_weights.problems(wanted, arrays):
         raise ValueError(f"perceptual: {os.fspath(path)} does not hold {what}: {problems}. Give {way}")
     return arrays

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from rich.table import Table
 
-from vfijax.files import write_text
+from vfijax.files import given_path, write_text
 from vfijax.media.plot import bar_chart
 from vfijax.models.base import declared_graph
 from vfijax.params import ModelParams
@@ -189,7 +189,7 @@ def read_csv(path: str | os.PathLike[str]) -> dict[str, float]:
 
 def _rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows with the number of their line."""
-    with open(path, newline="") as file:
+    with open(given_path(path, "read_csv"), newline="") as file:
         reader = csv.DictReader(file)
         missing = {"name", "density"} - set(reader.fieldnames or ())
         if missing:

@@ -5,12 +5,12 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from vfijax.channels import ChannelGraph, Edge, Widths
+from vfijax.files import given_path
 from vfijax.models.base import graph_of
 from vfijax.params import ModelParams
 from vfijax.prune.density import DensityReport, density
@@ -118,8 +118,9 @@ def widths(
 
 def read_table(path: str | os.PathLike[str]) -> dict[str, int]:
     """A user's table from a JSON file: one object from channel space to width."""
+    file = given_path(path, "widths")
     try:
-        table = json.loads(Path(path).read_text())
+        table = json.loads(file.read_text())
     except ValueError:
         raise ValueError(f"{os.fspath(path)} is no JSON file") from None
     if not isinstance(table, dict):

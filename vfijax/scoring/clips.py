@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from vfijax.command import Progress
+from vfijax.files import given_path
 from vfijax.levels import rounded, to_float
 from vfijax.media import MediaError, find_sequences, read_ahead, read_image
 from vfijax.media.bicubic import reduce_bicubic, resize_bicubic
@@ -221,7 +222,5 @@ def find_clip_set(directory: str | os.PathLike[str], name: str) -> dict[str, lis
     Raises:
       MediaError: no such directory, or no folder with three images.
     """
-    listed = f"{name}_testset.txt"
-    return find_sequences(
-        directory, least=LEAST, listed=listed if (Path(directory) / listed).is_file() else None
-    )
+    directory, listed = given_path(directory, "find_clip_set", MediaError), f"{name}_testset.txt"
+    return find_sequences(directory, least=LEAST, listed=listed if (directory / listed).is_file() else None)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vfijax.command import Progress
-from vfijax.files import IMAGE_SUFFIXES, natural_key
+from vfijax.files import IMAGE_SUFFIXES, given_path, natural_key
 from vfijax.levels import to_uint8
 from vfijax.media import MediaError, Triplet, find_triplets, read_ahead, read_image, write_image
 from vfijax.media.layouts import NoTriplets, find_images
@@ -42,7 +42,7 @@ def find_groups(directory: str | os.PathLike[str]) -> list[Triplet]:
     Raises:
       NoTriplets: no folder with three images, or no such directory.
     """
-    root, triplets = Path(directory), []
+    root, triplets = given_path(directory, "find_groups", MediaError), []
     images = (path for path in root.rglob("[!.]*") if path.suffix.lower() in IMAGE_SUFFIXES)
     for folder in sorted({path.parent for path in images}, key=natural_key):
         frames = find_images(folder)
@@ -124,7 +124,7 @@ def write_worst(
     Returns:
       The files, the worst first; their names hold rank, triplet and PSNR.
     """
-    folder = Path(folder)
+    folder = given_path(folder, "write_worst", MediaError)
     folder.mkdir(parents=True, exist_ok=True)
     by_name = {triplet.name: triplet for triplet in triplets}
     files = []

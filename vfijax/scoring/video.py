@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vfijax.command import Progress
+from vfijax.files import given_path
 from vfijax.levels import to_uint8
 from vfijax.media import Frame, MediaError, VideoInfo, VideoWriter, open_source, prefetch, upright
 from vfijax.media.sheet import CAPTION_HEIGHT, ERROR_GAIN, error_picture, sheet
@@ -61,7 +62,11 @@ def score_video(
         `factor`, or predictions that are not finite.
     """
     every = _checked(factor, every, compare is not None)
-    chosen, path, blend = protocol_for(protocol, lpips), Path(path), create("blend", 0)
+    chosen, path, blend = (
+        protocol_for(protocol, lpips),
+        given_path(path, "score_video", MediaError),
+        create("blend", 0),
+    )
     times = [j / factor for j in range(1, factor)]
     rows: list[Row] = []
     with open_source(path) as reader:
@@ -119,7 +124,11 @@ def _groups(frames: Iterable[Frame], size: int, every: int) -> Iterator[tuple[in
 def _film(
     target: str | os.PathLike[str] | None, source: Path, info: VideoInfo
 ) -> "AbstractContextManager[_Film | None]":
-    return nullcontext() if target is None else _open_film(Path(target), source, info)
+    return (
+        nullcontext()
+        if target is None
+        else _open_film(given_path(target, "compare", MediaError), source, info)
+    )
 
 
 @contextmanager

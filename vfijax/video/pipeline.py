@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from vfijax.command import Progress
+from vfijax.files import given_path
 from vfijax.media import (
     Frame,
     ImageFolderWriter,
@@ -95,7 +96,8 @@ def stream(
     target and errors holds here, and `Output` explains the keywords; `factor` and `scale` describe the frames
     that are made: how many times as many, and how many times larger.
     """
-    source, target, timing = Path(source), Path(target), Timing(factor, slowmo)
+    source = given_path(source, "source", MediaError)
+    target, timing = given_path(target, "target", MediaError), Timing(factor, slowmo)
     began = time.monotonic()
     if source.exists() and target.exists() and source.samefile(target):
         raise MediaError(f"{target}: is the source itself; give another name for the result")

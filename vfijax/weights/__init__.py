@@ -16,6 +16,7 @@ import numpy as np
 
 from vfijax.checkpoint import CheckpointError, config_from_json, config_to_json
 from vfijax.files import write_arrays, write_json
+from vfijax.models import ModelConfig
 from vfijax.params import ModelParams
 
 HERE = Path(__file__).parent
@@ -41,8 +42,12 @@ def read(name: str) -> ModelParams:
             for parent in parents:
                 place = place.setdefault(parent, {})
             place[leaf] = jnp.asarray(array, jnp.float32)
-    described = json.loads((HERE / f"{name}.json").read_text())
-    return ModelParams(tree, config_from_json(described["config"]))
+    return ModelParams(tree, read_config(name))
+
+
+def read_config(name: str) -> ModelConfig:
+    """The network of the shipped model of that name."""
+    return config_from_json(json.loads((HERE / f"{name}.json").read_text())["config"])
 
 
 def write(name: str, params: ModelParams, **notes: Any) -> str:
