@@ -155,11 +155,10 @@ class Args:
     """Show the data sets, where to get them and how they must lie."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status, see `vfijax.command.run_main`."""
-    program = "python -m datasets.build"
+def main(arguments: Sequence[str] | None = None, program: str = "python -m datasets.build") -> int:
+    """Runs the command, which help and messages call `program`; its exit status, see `run_main`."""
     args = tyro.cli(Args, prog=program, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
-    return run_main("datasets.build", lambda: _run(args), lines=True)
+    return run_main(program, lambda: _run(args), lines=True)
 
 
 def _run(args: Args) -> None:

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,25 @@ def natural_key(path: Path) -> tuple[list[str | int], ...]:
     parts = [*path.parent.parts, path.stem, path.suffix]
     # split leaves text at even and digits at odd places, so that text never meets a number
     return tuple([int(p) if i % 2 else p for i, p in enumerate(re.split(r"(\d+)", part))] for part in parts)
+
+
+def cache_folder() -> Path:
+    """Where vfijax keeps what it can get or make again: VFIJAX_CACHE, else the platform's folder for such.
+
+    Raises:
+      ValueError: it is not known which folder is the user's.
+    """
+    if given := os.environ.get("VFIJAX_CACHE"):
+        return Path(given).expanduser().absolute()
+    where = {
+        "darwin": ("", "~/Library/Caches/vfijax"),
+        "win32": (os.environ.get("LOCALAPPDATA", ""), "~/AppData/Local/vfijax"),
+    }
+    base, usual = where.get(sys.platform, (os.environ.get("XDG_CACHE_HOME", ""), "~/.cache/vfijax"))
+    folder = Path(base, "vfijax") if os.path.isabs(base) else Path(os.path.expanduser(usual))
+    if not folder.is_absolute():
+        raise ValueError("there is no home folder to keep files in; name a folder in VFIJAX_CACHE")
+    return folder
 
 
 def unwritable(path: Path, error: OSError) -> OSError:

@@ -62,12 +62,11 @@ class Args:
     """Replace what was made with other parameters."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status, see `vfijax.command.run_main`."""
-    program = "python -m datasets.patches"
+def main(arguments: Sequence[str] | None = None, program: str = "python -m datasets.patches") -> int:
+    """Runs the command, which help and messages call `program`; its exit status, see `run_main`."""
     args = tyro.cli(Args, prog=program, args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
     goes_on = "the same command goes on from here"
-    return run_main("datasets.patches", lambda: _advised(args), interrupted=goes_on)
+    return run_main(program, lambda: _advised(args), interrupted=goes_on)
 
 
 def _advised(args: Args) -> None:
