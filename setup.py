@@ -2,7 +2,8 @@
 
 In a checkout they are `train` and `datasets`. These names are too general to put into other people's
 environments, where `datasets` is another library, so that a wheel has them as `vfijax_train` and
-`vfijax_datasets`. Only the names in import statements and in commands (`python -m train.main`) differ.
+`vfijax_datasets`. Only the names in import statements differ, and in the commands that texts name: `vfijax
+train` where a checkout has `python -m train.main`.
 """
 
 import ast
@@ -14,7 +15,13 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 NAMES = {"train": "vfijax_train", "datasets": "vfijax_datasets"}
-_COMMAND = re.compile(r"(python -m )(train|datasets)\b")
+COMMANDS = {
+    "python -m train.main": "vfijax train",
+    "python -m train.compress": "vfijax compress",
+    "python -m datasets.build": "vfijax data build",
+    "python -m datasets.patches": "vfijax data patches",
+}
+_COMMAND = re.compile(r"python -m (?:train|datasets)\b(?:\.\w+)?")
 
 
 def renamed(source: str) -> str:
@@ -26,7 +33,12 @@ def renamed(source: str) -> str:
         if isinstance(node, ast.ImportFrom) and node.module and (root := node.module.split(".")[0]) in NAMES:
             line = lines[node.lineno - 1]
             lines[node.lineno - 1] = line.replace(f"from {root}", f"from {NAMES[root]}", 1)
-    return _COMMAND.sub(lambda found: found[1] + NAMES[found[2]], "\n".join(lines))
+    return _COMMAND.sub(_installed, "\n".join(lines))
+
+
+def _installed(found: re.Match[str]) -> str:
+    """What starts a program: the command, or for programs without one the module."""
+    return COMMANDS.get(found[0], found[0].replace("-m ", "-m vfijax_"))
 
 
 class BuildPy(build_py):
@@ -35,7 +47,8 @@ class BuildPy(build_py):
     def run(self) -> None:
         super().run()
         if not self.editable_mode:
-            for source, target in self._pairs():
+            own = [(source, Path(self.build_lib, source)) for source in Path("vfijax").rglob("*.py")]
+            for source, target in [*own, *self._pairs()]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_text(renamed(source.read_text(encoding="utf-8")), encoding="utf-8")
 
@@ -53,4 +66,5 @@ class BuildPy(build_py):
         return [*super().get_outputs(include_bytecode), *own]
 
 
-setup(cmdclass={"build_py": BuildPy})
+if __name__ == "__main__":
+    setup(cmdclass={"build_py": BuildPy})

@@ -25,7 +25,6 @@ from vfijax.files import cache_folder
 
 VARIABLE = "VFIJAX_COMPILATION_CACHE"  # a folder, or `off`
 BYTES = 2**30  # kept at most; what has not been used for longest goes first
-LEAST_SECONDS = 0.2  # what compiles faster is not kept
 PER_LOWERING = (
     35.0  # seconds that XLA takes, for each of lowering: 20 to 50 in training steps of eight networks
 )
@@ -56,7 +55,7 @@ def keep_compiled() -> Path | None:
     """Lets jax keep what it compiles from here on; for commands, at their start.
 
     Nothing is changed where the caller has told jax where to keep programs, as by JAX_COMPILATION_CACHE_DIR,
-    and nothing is kept where the folder cannot be written. A damaged program is compiled anew.
+    and a note says so where the folder cannot be written. A damaged program is compiled anew.
 
     Returns:
       The folder of this machine's programs, None if none are kept here.
@@ -69,12 +68,14 @@ def keep_compiled() -> Path | None:
         own.mkdir(parents=True, exist_ok=True)
         drop_damaged(own)
         (own / _CHECKED).touch()
-    except OSError:  # a home that cannot be written is no reason not to work
+    except OSError as error:  # a home that cannot be written is no reason not to work
+        reason = f"{error.filename}: {error.strerror}; {VARIABLE} names another folder, or is off"
+        print(f"note: compiled programs are not kept: {reason}", file=sys.stderr)
         return None
     prune(root, BYTES)
     warnings.filterwarnings("ignore", ".*persistent compilation cache entry", UserWarning)
     jax.config.update("jax_compilation_cache_dir", str(own))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_SECONDS)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # many small ones take seconds too
     return own
 
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": "score a model on triplets, clips, benchmark sets or a video",
     "convert": "turn published PyTorch weights into a vfijax model",
     "prune": "tell how dense a model is, and make a narrower one of it",
+    "completion": "print a script that completes commands and options in a shell",
 }
 
 

@@ -10,7 +10,7 @@ from vfijax.weights import SHIPPED
 
 _WAY = (
     "make a checkpoint with `vfijax convert` from published weights, or with `python -m train.main` "
-    "in a checkout, and give its path"
+    "and give its path"
 )
 
 
