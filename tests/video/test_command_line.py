@@ -155,9 +155,8 @@ def test_a_converted_checkpoint_replaces_none_unless_asked_to(tmp_path, refused)
     ],
 )
 def test_what_times_that_a_network_does_not_know_cost_is_said_before_the_work(
-    make_clip, tmp_path, command, monkeypatch, factor, cost
+    make_clip, tmp_path, command, factor, cost
 ):
-    monkeypatch.setattr("vfijax.models.blend.BlendConfig.any_time", False)
     arguments = [make_clip(frames=2), tmp_path / "out.mp4", "--model", "blend", "--factor", factor]
     status, _, said = command("interpolate", *arguments)
     assert status == 0 and cost in said
@@ -173,7 +172,6 @@ def test_the_cost_is_that_of_the_passes_that_are_made(monkeypatch):
     monkeypatch.setattr(pairs, "_frame", lambda *given, **more: passes.append(0) or one(*given, **more))
     frame = np.zeros((8, 8, 3), np.uint8)
     params = vfijax.create("blend", 0)
-    monkeypatch.setattr(type(params.config), "any_time", False)
     for factor in (2, 3, 4, 7, 11):
         passes.clear()
         assert len(list(vfijax.interpolate_n(params, frame, frame, factor - 1))) == factor - 1
