@@ -155,15 +155,14 @@ class Args:
     """Show the data sets, where to get them and how they must lie."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status, see `vfijax.command.run_main`."""
-    program = "python -m datasets.build"
+def main(arguments: Sequence[str] | None = None, program: str = "python -m datasets.build") -> int:
+    """Runs the command, which help and messages call `program`; its exit status, see `run_main`."""
     options = (tyro.conf.FlagCreatePairsOff,)
 
     def body() -> None:
         _run(tyro.cli(Args, prog=program, args=given(arguments), config=options))
 
-    return run_main("datasets.build", body, lines=True)
+    return run_main(program, body, lines=True)
 
 
 def _run(args: Args) -> None:

@@ -26,6 +26,10 @@ DAYS = 14  # without being read, after which a program is dropped
 import jax  # noqa: E402 - it reads the environment
 import pytest  # noqa: E402
 
+from vfijax import compilation  # noqa: E402
+
+compilation.WORTH_SAYING = float("inf")  # on a busy machine even a small network may take long
+
 
 def pytest_configure(config):
     if not hasattr(config, "workerinput"):  # once, before the workers start

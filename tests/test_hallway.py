@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import jax
@@ -26,6 +27,7 @@ from vfijax.command import (
     progress,
     run_main,
     stop_requests,
+    unused,
 )
 from vfijax.files import complete, natural_key, partial_name, write_arrays, write_json, write_text
 
@@ -191,11 +193,39 @@ def test_the_nearest_name_is_a_hint_and_a_far_one_none():
     assert nearest("xyz", ["zoom", "interpolate"]) == ""
 
 
-def test_progress_shows_nothing_where_there_is_no_terminal(capsys):
+def test_progress_of_short_work_shows_nothing_where_there_is_no_terminal(capsys):
     with progress("work") as show:
         show(1, 2)
         show(2, None)
     assert capsys.readouterr() == ("", "")
+
+
+def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch, capsys):
+    monkeypatch.setattr("vfijax.command.PATIENCE", 0.1)
+    before = threading.active_count()
+    with progress("out.mp4") as show:
+        time.sleep(0.15)  # nothing is done yet
+        show(3, 12)
+        time.sleep(0.1)
+        show(4, None)
+        time.sleep(0.1)
+    assert threading.active_count() == before
+    printed, said = capsys.readouterr()
+    assert printed == ""
+    assert said.splitlines() == [
+        "out.mp4: 0 after 0 s",
+        "out.mp4: 3 of 12 after 0 s, about 1 s left",
+        "out.mp4: 4 after 0 s",
+    ]
+
+
+def test_what_is_there_is_replaced_only_where_that_is_asked_for(tmp_path):
+    (tmp_path / "file").write_text("")
+    unused(tmp_path / "none", overwrite=False)
+    unused(tmp_path / "none", tmp_path / "file", overwrite=True)
+    for path in (tmp_path / "file", tmp_path):
+        with pytest.raises(ValueError, match="exists; give another name, or --overwrite to replace it"):
+            unused(tmp_path / "none", path, overwrite=False)
 
 
 # Signals

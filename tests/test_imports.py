@@ -30,6 +30,7 @@ RANKS = {
     "vfijax.trees": 1,
     "vfijax.window_sums": 1,
     "vfijax.clip_windows": 1,
+    "vfijax.compilation": 1,
     "vfijax.models": 2,
     "vfijax.losses": 2,
     "vfijax.metrics": 2,

@@ -32,6 +32,7 @@ from train.data import Data
 from train.loop import run
 from train.presets import PRESETS
 from train.state import Checkpoints
+from vfijax import compilation
 from vfijax.channels import Widths
 from vfijax.checkpoint import load
 from vfijax.command import Stopping, progress, run_main, stop_requests
@@ -148,6 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str]) -> int:
+    compilation.set_up()
     name, *rest = [*arguments] or [""]
     if name == "motion":
         return ablation_motion.main(rest)
@@ -213,7 +215,9 @@ def parse(name: str, arguments: Sequence[str]) -> Asked:
         "--score NAME=DIR [...]: sets to score on; without them the run's own validation triplets. "
         f"--protocol NAME: one of {', '.join(PROTOCOLS)}; without it {study.protocol}."
     )
-    recipe = flags.changed(PRESETS[study.preset], rest, program=f"train.ablation {name}", about=about)
+    recipe = flags.changed(
+        PRESETS[study.preset], rest, program=f"python -m train.ablation {name}", about=about
+    )
     protocol = protocol_for(first.protocol or study.protocol).name
     out = Path(first.out or Path("runs", f"ablation-{name}"))
     return Asked(name, complete(recipe), first.width, out, dict(map(_set, first.score)), protocol)

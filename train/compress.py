@@ -36,7 +36,7 @@ from train.presets import PRESETS
 from train.report import read_metrics
 from train.scores import predictions
 from train.tasks import task_of
-from vfijax import prune
+from vfijax import compilation, prune
 from vfijax.checkpoint import load, put_back, save
 from vfijax.command import Stopping, never, run_main, stop_requests
 from vfijax.files import write_json, write_text
@@ -48,6 +48,7 @@ from vfijax.models.base import graph_of
 from vfijax.params import ModelParams
 from vfijax.prune.summary import UNITS, Summary
 
+PROGRAM = "python -m train.compress"  # or `vfijax compress`
 PLAN, FORMAT = "compress.json", 2  # raise FORMAT when the meaning of a stored plan changes
 EPOCHS = 20  # points at least in the picture of sparsity, as in the paper
 
@@ -113,31 +114,40 @@ class Plan:
     shrink: ShrinkConfig = field(default_factory=ShrinkConfig)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Runs or goes on with a compression; exit codes as of `train.main.main`."""
     interrupted = "finished stages and checkpoints are kept"
-    return run_main("train.compress", partial(_main, arguments), interrupted=interrupted)
+    return run_main(program, partial(_main, arguments, program), interrupted=interrupted)
 
 
-def _main(arguments: Sequence[str] | None) -> int:
-    plan, out, resume = parse(arguments)
+def _main(arguments: Sequence[str] | None, program: str) -> int:
+    compilation.set_up()
+    plan, out, resume = parse(arguments, program)
     stopped_by = compress(plan, out, resume=resume, stopping=stop_requests)
     if stopped_by:
-        print(f"stopped; go on with\n  python -m train.compress --out {out} --resume")
+        print(f"stopped; go on with\n  {program} --out {out} --resume")
     return 128 + stopped_by if stopped_by else 0
 
 
-def parse(arguments: Sequence[str] | None) -> tuple[Plan, Path, bool]:
+def parse(arguments: Sequence[str] | None, program: str = PROGRAM) -> tuple[Plan, Path, bool]:
     """What some arguments ask for: plan, directory, whether to resume."""
     first, rest = flags.leading(arguments, "--model", "--from", "--out", "--resume")
+    if flags.asks_for_help(rest):
+        default = default_plan(first.model if first.model or first.source else flags.EXAMPLE, first.source)
+        flags.changed(default, rest, program=program, about=_about(program))
     if first.resume:
         if not first.out or rest or first.model or first.source:
             raise TrainError("--resume takes --out DIR and nothing else; the plan is stored there")
         return stored_plan(Path(first.out)), Path(first.out), True
     default = default_plan(first.model, first.source)
-    plan = flags.changed(default, rest, program="train.compress", about=__doc__ or "")
+    plan = flags.changed(default, rest, program=program, about=_about(program))
     out = first.out or rundir.new(Path("runs"), f"{plan.training.net.name}-compressed")
     return plan, Path(out), False
+
+
+def _about(program: str) -> str:
+    """The text above, whose lines help would join if they were no paragraphs."""
+    return (__doc__ or "").replace("\n", "\n\n").replace(PROGRAM, program)
 
 
 def default_plan(model: str | None, source: str) -> Plan:

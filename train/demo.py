@@ -22,6 +22,7 @@ from PIL import Image
 from datasets.synthetic import Layer, blob, cut, draw, photographs
 from train.loop import run
 from train.presets import PRESETS
+from vfijax import compilation
 from vfijax.checkpoint import load
 from vfijax.command import Stopping, given, never, run_main, stop_requests
 from vfijax.environment import environment
@@ -55,6 +56,7 @@ def main() -> int:
 
 
 def _main(args: argparse.Namespace) -> None:
+    compilation.set_up()
     args.out.mkdir(parents=True, exist_ok=True)
     if not args.train:
         demo(args.out, load())

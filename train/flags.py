@@ -18,6 +18,7 @@ from vfijax.command import given, nearest
 from vfijax.models import MODELS, ModelConfig
 
 Config = TypeVar("Config")
+EXAMPLE = "cdfi"  # whose defaults are shown to who asks for help and names no model
 PROCESSES = tuple(f"--distributed.{name}" for name in ("coordinator", "process", "processes", "auto"))
 _LEADING: dict[str, dict[str, Any]] = {
     "--model": {},
@@ -56,11 +57,16 @@ def leading(arguments: Sequence[str] | None, *names: str) -> tuple[argparse.Name
         parser.error(str(error))
 
 
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    """Whether `changed` will print help and end the process with 0."""
+    return any(argument in ("-h", "--help") for argument in arguments)
+
+
 def changed(default: Config, arguments: Sequence[str], *, program: str, about: str) -> Config:
     """A config with the fields that flags name; ends the process with 2 for flags that do not exist."""
     with _NET_FLAGS:
         kind = type(default)
-        return tyro.cli(kind, default=default, args=arguments, prog=f"python -m {program}", description=about)
+        return tyro.cli(kind, default=default, args=arguments, prog=program, description=about)
 
 
 _NET_FLAGS = ConstructorRegistry()

@@ -110,8 +110,6 @@ def _steps(
     batches = data.batches(start, jax.process_index(), jax.process_count())
     step_of_run = layout.step(config)
     blend = baseline(task_of(config.net), data.sequences)
-    if start < config.steps:
-        report.say("compiling the training step ...")
     report.start_clock()
     try:
         for step in range(start + 1, config.steps + 1):

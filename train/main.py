@@ -18,36 +18,39 @@ from train.config import TrainConfig
 from train.loop import run
 from train.presets import PRESETS
 from train.sharding import connect, is_first
+from vfijax import compilation
 from vfijax.command import run_main, stop_requests
 from vfijax.models import MODELS
 from vfijax.weights.resolve import try_it
 
 RUNS = Path("runs")
+PROGRAM = "python -m train.main"  # or `vfijax train`
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a training; returns the exit code.
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
+    """Runs a training; returns the exit code. Messages and help call it `program`.
 
     0: the run reached its last step. 1: it could not start or go on, one line says why. 2: flags
     that do not exist. 128 + n: ended by signal n with a checkpoint. VFIJAX_DEBUG=1 shows tracebacks.
     """
     interrupted = "nothing was saved since the last checkpoint"
-    return run_main("train.main", partial(_train, arguments), interrupted=interrupted)
+    return run_main(program, partial(_train, arguments, program), interrupted=interrupted)
 
 
-def _train(arguments: Sequence[str] | None) -> int:
-    config, out, resume = parse(arguments)
+def _train(arguments: Sequence[str] | None, program: str) -> int:
+    compilation.set_up()
+    config, out, resume = parse(arguments, program)
     outcome = run(config, out, resume=resume, stopping=stop_requests)
     if outcome.stopped_by and is_first():
         print(f"stopped after step {int(outcome.state.step)}; go on with")
-        print(f"  python -m train.main --out {out} --resume")
+        print(f"  {program} --out {out} --resume")
     elif is_first():
         print("done; try it with")
         print(try_it(config.net, out / "model"))
     return 128 + outcome.stopped_by if outcome.stopped_by else 0
 
 
-def parse(arguments: Sequence[str] | None) -> tuple[TrainConfig, Path, bool]:
+def parse(arguments: Sequence[str] | None, program: str = PROGRAM) -> tuple[TrainConfig, Path, bool]:
     """The run that some arguments ask for: config, directory, whether to resume. Joins its processes.
 
     `--model`, `--preset` and `--net-from` choose a preset and its network, or `--resume` the config of a
@@ -55,6 +58,10 @@ def parse(arguments: Sequence[str] | None) -> tuple[TrainConfig, Path, bool]:
     """
     names = ("--model", "--preset", "--net-from", "--out", "--resume", *flags.PROCESSES)
     first, rest = flags.leading(arguments, *names)
+    if flags.asks_for_help(rest):
+        chosen = first.model or first.preset or first.net_from
+        default = flags.choose(first.model if chosen else flags.EXAMPLE, first.preset, first.net_from)
+        flags.changed(default, rest, program=program, about=_about(default))
     connect(first.coordinator, first.process, first.processes, auto=first.auto)
     if first.resume and not (first.model or first.preset or first.net_from):
         out = Path(first.out or rundir.newest(RUNS))
@@ -63,7 +70,7 @@ def parse(arguments: Sequence[str] | None) -> tuple[TrainConfig, Path, bool]:
         default = flags.choose(first.model, first.preset, first.net_from)
         numbered = rundir.newest if first.resume else rundir.new
         out = Path(first.out or numbered(RUNS, default.net.name))
-    config = flags.changed(default, rest, program="train.main", about=_about(default))
+    config = flags.changed(default, rest, program=program, about=_about(default))
     return config, out, first.resume
 
 

@@ -44,7 +44,7 @@ def panels(triplets: np.ndarray, seen: dict[str, Any]) -> dict[str, np.ndarray]:
         "prediction": prediction,
     }
     shown[f"error x{ERROR_GAIN}"] = error_picture(prediction, triplets[:, 1])
-    shown |= {name: grey(mask) for name, mask in seen["masks"].items()}
+    shown |= {f"mask {name}": grey(mask) for name, mask in seen["masks"].items()}  # CDFI has one called blend
     if seen["displacements"]:
         lengths = np.hypot(*np.moveaxis(np.stack(seen["displacements"]), 2, 0))
         full = max(1.0, float(np.percentile(lengths, 99)))

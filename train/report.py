@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorboardX
 
 from train.config import TrainError
 from train.pictures import batch_sheet
+from vfijax.command import PATIENCE, duration
 from vfijax.files import write_text
 from vfijax.media import write_image
 from vfijax.media.plot import line_chart
 
 METRICS = "metrics.csv"
-PATIENCE = 30.0  # seconds without a line on the screen, at most, while steps are being taken
 Row = dict[str, float]
 
 
@@ -72,14 +71,6 @@ def _part(score: str) -> str:
     return score.removeprefix("psnr").lstrip("_")
 
 
-def duration(seconds: float) -> str:
-    """Such as `45 s`, `12 min`, `3.4 h`, `2.1 days`."""
-    for unit, size, form in (("days", 86400, ".1f"), ("h", 3600, ".1f"), ("min", 60, ".0f")):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:{form}} {unit}"
-    return f"{seconds:.0f} s"
-
-
 class NotFinite(TrainError):
     """A loss or a gradient that is not finite, and the step where that happened."""
 
@@ -112,6 +103,8 @@ class Report:
         self.columns = ["step", *scalars, "seconds_per_step", *scored, "density"]
         self.rows = [row for row in read_metrics(out) if row["step"] <= start]
         write_text(out / METRICS, to_csv(self.columns, self.rows))
+        import tensorboardX  # which imports torch where it finds it: seconds that help need not wait
+
         self._board = tensorboardX.SummaryWriter(str(out / "tensorboard"), purge_step=start + 1)
         self._pending: tuple[int, Mapping[str, Any]] | None = None
         self._collected: list[Row] = []

@@ -7,16 +7,19 @@ import signal
 import stat
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+PATIENCE = 30.0  # seconds without a sign of life where output goes to a file
 Progress = Callable[[int, int | None], None]
 """Told how many are done, and of how many, where that is known."""
 
@@ -51,7 +54,7 @@ def run_main(
     parser. An error that is a bug is raised.
 
     Args:
-      program: the name in front of messages.
+      program: how the command is called; messages begin with it, without `python -m`.
       body: does the work.
       interrupted: what a signal leaves behind, for the message.
       debug: show where an error came from, as VFIJAX_DEBUG=1 does.
@@ -76,7 +79,7 @@ def run_main(
 
 def fail(program: str, message: str, status: int = 1) -> int:
     """A message on stderr; returns the status to exit with."""
-    print(f"{program}: error: {message}", file=sys.stderr)
+    print(f"{program.removeprefix('python -m ')}: error: {message}", file=sys.stderr)
     return status
 
 
@@ -100,6 +103,16 @@ def explain(error: BaseException, lines: bool = False) -> str | None:
         return None
     text = _ANSI.sub("", str(error))
     return (text if lines else " ".join(text.splitlines())) or type(error).__name__
+
+
+def quiet_compiler() -> None:
+    """Keeps XLA's remarks about slow compilation out of a command's output; call it before jax is imported.
+
+    They are logged as errors, pages at a time, and tell developers of the compiler what to report; what goes
+    wrong raises. TF_CPP_MIN_LOG_LEVEL in the environment decides otherwise, as does VFIJAX_DEBUG=1.
+    """
+    if os.environ.get("VFIJAX_DEBUG", "0") in ("", "0"):
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @contextmanager
@@ -216,16 +229,63 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def unused(*paths: Path, overwrite: bool) -> None:
+    """Raises ValueError where what a command will write is there already, unless that may be replaced."""
+    for path in paths:
+        if path.exists() and not overwrite:
+            raise ValueError(f"{path} exists; give another name, or --overwrite to replace it")
+
+
 @contextmanager
 def progress(task: str) -> Iterator[Progress]:
-    """Yields a bar on stderr, with the time left; it shows nothing where stderr is no terminal."""
+    """Yields what shows how far a task has got, on stderr: a bar with the time left, or where stderr is no
+    terminal a line every `PATIENCE` seconds."""
+    if not sys.stderr.isatty():
+        with _progress_lines(task) as show:
+            yield show
+        return
     # rich takes time to import, and who only asks for the nearest name needs none of it
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         number = bar.add_task(task, total=None)
         yield lambda done, total: bar.update(number, completed=done, total=total)
+
+
+@contextmanager
+def _progress_lines(task: str) -> Iterator[Progress]:
+    """Lines such as `out.mp4: 120 of 960 after 90 s, about 10 min left`, also while nothing gets done."""
+    began, ended = time.monotonic(), threading.Event()
+    reached: tuple[int, int | None] = 0, None
+
+    def note(done: int, of: int | None) -> None:
+        nonlocal reached
+        reached = done, of
+
+    def tell() -> None:
+        while not ended.wait(PATIENCE):
+            done, of = reached
+            spent = time.monotonic() - began
+            left = f", about {duration(spent * (of - done) / done)} left" if of and done else ""
+            total = f" of {of}" if of else ""
+            with suppress(OSError):  # who listened may be gone, and the work goes on
+                print(f"{task}: {done}{total} after {duration(spent)}{left}", file=sys.stderr, flush=True)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield note
+    finally:
+        ended.set()
+        teller.join()
+
+
+def duration(seconds: float) -> str:
+    """Such as `45 s`, `12 min`, `3.4 h`, `2.1 days`."""
+    for unit, size, form in (("days", 86400, ".1f"), ("h", 3600, ".1f"), ("min", 60, ".0f")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:{form}} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,6 +1,6 @@
 """Frames between two frames: `interpolate` and `interpolate_n`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -155,6 +155,19 @@ def dyadic_times(n: int) -> list[Fraction]:
     if n + 1 != 2**depth:
         depth += 2
     return [Fraction(round(Fraction(i * 2**depth, n + 1)), 2**depth) for i in range(1, n + 1)]
+
+
+def dyadic_passes(times: Iterable[Fraction]) -> int:
+    """How often a model that knows the middle only is run to make the frames at some times of `dyadic_times`:
+    once for each of them, and once for every frame on the way."""
+    made = set()
+    for time in times:
+        low, high = Fraction(0), Fraction(1)
+        while low < time < high:
+            centre = (low + high) / 2
+            made.add(centre)
+            low, high = (low, centre) if time < centre else (centre, high) if time > centre else (time, time)
+    return len(made)
 
 
 def interpolate_n(

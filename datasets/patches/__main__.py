@@ -62,15 +62,14 @@ class Args:
     """Replace what was made with other parameters."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status, see `vfijax.command.run_main`."""
-    program = "python -m datasets.patches"
+def main(arguments: Sequence[str] | None = None, program: str = "python -m datasets.patches") -> int:
+    """Runs the command, which help and messages call `program`; its exit status, see `run_main`."""
     options = (tyro.conf.FlagCreatePairsOff,)
 
     def body() -> None:
         _advised(tyro.cli(Args, prog=program, args=given(arguments), config=options))
 
-    return run_main("datasets.patches", body, interrupted="the same command goes on from here")
+    return run_main(program, body, interrupted="the same command goes on from here")
 
 
 def _advised(args: Args) -> None:

@@ -55,6 +55,26 @@ def test_a_set_is_scored_printed_and_written(directory, tmp_path, capsys):
     assert len(result["rows"]) == 3
 
 
+def test_scores_and_pictures_that_are_there_are_replaced_only_where_that_is_asked_for(
+    directory, clip, tmp_path, capsys
+):
+    out, compare = tmp_path / "out", tmp_path / "compare.mp4"
+    given = ["--model", "blend", "--data", f"mine={directory}", "--video", clip, "--worst", "1"]
+    given += ["--compare", compare, "--out", out]
+    assert evaluate(*given) == 0
+    made = [out / "scores.json", out / "clip_psnr.png", out / "worst" / "mine_blend", compare]
+    for path in made:
+        path.rename(tmp_path / f"aside_{path.name}")
+    for path in made:  # each is refused for itself
+        (tmp_path / f"aside_{path.name}").rename(path)
+        assert evaluate(*given) == 1
+        assert f"{path} exists; give another name, or --overwrite to replace it" in capsys.readouterr().err
+        path.rename(tmp_path / f"aside_{path.name}")
+    (tmp_path / "aside_scores.json").rename(made[0])
+    assert evaluate(*given, "--overwrite") == 0
+    assert all(path.exists() for path in made)
+
+
 def test_several_models_and_sets_give_a_comparison(directory, tmp_path, capsys):
     vfijax.save(tmp_path / "checkpoint", vfijax.create("blend", 0))
     sets = [f"mine={directory}", f"again={directory}"]

@@ -162,6 +162,17 @@ def test_a_network_that_is_there_is_replaced_when_asked_alone(command, checkpoin
     assert (tmp_path / "small" / "config.json").read_text() != before
 
 
+@pytest.mark.parametrize(("option", "name"), [("--csv", "report.csv"), ("--picture", "report.png")])
+def test_a_report_that_is_there_is_replaced_when_asked_alone(command, checkpoint, tmp_path, option, name):
+    (tmp_path / name).write_text("older")
+    arguments = (checkpoint, "--report-only", "--size", "32x32", option, tmp_path / name)
+    status, out, errors = command(*arguments)
+    assert (status, out) == (1, "") and f"{name} exists; give another name, or --overwrite" in errors
+    assert (tmp_path / name).read_text() == "older"
+    assert command(*arguments, "--overwrite")[0] == 0
+    assert (tmp_path / name).read_bytes() != b"older"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -218,6 +218,45 @@ def test_help_names_models_presets_and_flags(here, capsys):
         assert word in shown
 
 
+@pytest.mark.parametrize(
+    ("program", "arguments", "words"),
+    [
+        (
+            main,
+            ["--help"],
+            ["usage: python -m train.main ", "The defaults below are those of cdfi", "--steps"],
+        ),
+        (main, ["--preset", "tiny", "-h"], ["The defaults below are those of adacof"]),
+        (main, ["--resume", "--help"], ["--resume: go on"]),
+        (compress.main, ["--help"], ["usage: python -m train.compress ", "--shrink.rule", "table.md"]),
+        (compress.main, ["--model", "adacof", "--help"], ["--retrain-steps"]),
+        (compress.main, ["--resume", "--out", "none", "-h"], ["--sparse.l1"]),
+        (ablation.main, ["--help"], ["python -m train.ablation dsepconv"]),
+    ],
+)
+def test_help_needs_no_model_and_no_run(here, capsys, program, arguments, words):
+    try:
+        assert program(arguments) == 0
+    except SystemExit as end:
+        assert end.code == 0
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in words)
+    assert not list(here.iterdir())
+
+
+def test_examples_in_the_help_of_a_compression_stay_on_lines_of_their_own(here, capsys):
+    with pytest.raises(SystemExit):
+        compress.main(["--help"], program="vfijax compress")
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert "vfijax compress --out runs/small --resume" in lines
+
+
+@pytest.mark.parametrize(("main", "name"), [(main, "vfijax train"), (compress.main, "vfijax compress")])
+def test_a_program_calls_itself_as_it_was_called(here, capsys, main, name):
+    assert main(["--model", "cdfy"], program=name) == 1
+    assert capsys.readouterr().err.startswith(f"{name}: error: unknown model 'cdfy'")
+
+
 @pytest.mark.slow
 def test_a_run_is_made_resumed_and_numbered(here, capsys):
     assert main(["--preset", "tiny"]) == 0

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import vfijax
+from vfijax import pairs
 from vfijax.checkpoint import save
-from vfijax.cli import COMMANDS, main
+from vfijax.cli import COMMANDS, completion, main
 from vfijax.models import MODELS
 from vfijax.weights.resolve import try_it
 
@@ -113,6 +114,93 @@ def test_debug_shows_where_an_error_came_from(tmp_path, command):
     arguments = ("interpolate", tmp_path / "none.mp4", tmp_path / "o.mp4", "--model", "blend")
     assert "Traceback" not in command(*arguments)[2]
     assert "Traceback" in command(*arguments, "--debug")[2]
+
+
+@pytest.mark.parametrize("name", ["interpolate", "zoom"])
+def test_a_video_that_is_there_is_replaced_only_where_that_is_asked_for(
+    make_clip, tmp_path, command, refused, name
+):
+    target = tmp_path / "out.mp4"
+    target.write_bytes(b"older")
+    arguments = [name, make_clip(frames=2), target, "--model", "blend"]
+    assert "out.mp4 exists; give another name, or --overwrite to replace it" in refused(*arguments)
+    assert target.read_bytes() == b"older"
+    if name == "interpolate":
+        assert command(*arguments, "--overwrite")[0] == 0
+        assert target.read_bytes() != b"older"
+
+
+def test_a_folder_with_something_in_it_is_never_replaced(make_clip, tmp_path, refused, command):
+    (tmp_path / "frames").mkdir()
+    arguments = ["interpolate", make_clip(frames=2), tmp_path / "frames", "--model", "blend"]
+    assert command(*arguments)[0] == 0  # which was empty
+    for more in ([], ["--overwrite"]):
+        assert "exists and is no empty folder" in refused(*arguments, *more)
+    assert len(os.listdir(tmp_path / "frames")) == 3
+
+
+def test_a_converted_checkpoint_replaces_none_unless_asked_to(tmp_path, refused):
+    save(tmp_path / "model", vfijax.create("blend", 0))
+    arguments = ["convert", "sepconv", tmp_path / "none.pth", tmp_path / "model"]
+    assert "model exists; give another name, or --overwrite" in refused(*arguments)
+    assert "none.pth" in refused(*arguments, "--overwrite")
+
+
+@pytest.mark.parametrize(
+    ("factor", "cost"),
+    [
+        (3, "2 new frames take 7 passes of the network, and their times are off by up to 0.021 of"),
+        (5, "4 new frames take 13 passes"),
+        (4, ""),
+    ],
+)
+def test_what_times_that_a_network_does_not_know_cost_is_said_before_the_work(
+    make_clip, tmp_path, command, factor, cost
+):
+    arguments = [make_clip(frames=2), tmp_path / "out.mp4", "--model", "blend", "--factor", factor]
+    status, _, said = command("interpolate", *arguments)
+    assert status == 0 and cost in said
+    assert said.startswith("vfijax: note: factor ") if cost else said == ""
+    video = ["--video", make_clip(frames=6), "--model", "blend", "--factor", factor]
+    _, _, said = command("evaluate", *video)
+    assert ("vfijax: note: factor" in said) == bool(cost)
+
+
+def test_the_cost_is_that_of_the_passes_that_are_made(monkeypatch):
+    passes = []
+    one = pairs._frame
+    monkeypatch.setattr(pairs, "_frame", lambda *given, **more: passes.append(0) or one(*given, **more))
+    frame = np.zeros((8, 8, 3), np.uint8)
+    params = vfijax.create("blend", 0)
+    for factor in (2, 3, 4, 7, 11):
+        passes.clear()
+        assert len(list(vfijax.interpolate_n(params, frame, frame, factor - 1))) == factor - 1
+        assert len(passes) == pairs.dyadic_passes(pairs.dyadic_times(factor - 1))
+
+
+def test_a_shell_completes_commands_options_models_and_files(monkeypatch, tmp_path):
+    monkeypatch.setattr(completion, "options", lambda name: ["--out", f"--{name.replace(' ', '-')}"])
+    words = {
+        "inter": "interpolate",
+        "data ": "build patches",
+        "data build --d": "--data-build",
+        "interpolate in.mp4 --": "--out --interpolate",
+        "interpolate --model gui": "guided",
+        "interpolate in": "",
+    }
+    tried = ['COMP_WORDS=(vfijax "${@:2}"); COMP_CWORD=$1; _vfijax; echo "${COMPREPLY[*]}"']
+    script = f"{completion.script()}\ntried() {{ {tried[0]}; }}\n"
+    for line in words:
+        given = line.split(" ")
+        script += f"tried {len(given)} {' '.join(repr(word) for word in given)}\n"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == list(words.values())
+
+
+def test_options_are_those_that_help_names():
+    found = completion.options("interpolate")
+    assert {"--model", "--factor", "--overwrite", "--no-audio", "--help"} <= set(found)
+    assert completion.options("data build") and "--manual-dir" in completion.options("data build")
 
 
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}

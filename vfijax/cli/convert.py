@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from vfijax.checkpoint import check_target, save
+from vfijax.command import unused
 from vfijax.convert import from_torch
 from vfijax.weights.resolve import try_it
 
@@ -49,8 +50,12 @@ class Args:
     padding: Literal["improved", "paper"] | None = None
     """How sepconv pads its frames, if not the model's own."""
 
+    overwrite: bool = False
+    """Replace CHECKPOINT if it is there."""
+
 
 def run(args: Args) -> None:
+    unused(args.target, overwrite=args.overwrite)
     names = ("taps", "dilation", "rounding", "masks", "grid", "padding")
     fields = {name: getattr(args, name) for name in names}
     changes: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,14 +10,16 @@ import tyro
 
 from vfijax.checkpoint import config_to_json
 from vfijax.cli.contestants import Contestant, contestants
+from vfijax.cli.making import approximation
 from vfijax.cli.tables import clip_rows, clip_summary, rows, summary
 from vfijax.clip_windows import WINDOW
-from vfijax.command import print_table, progress
+from vfijax.command import print_table, progress, unused
 from vfijax.environment import environment
 from vfijax.files import write_json
 from vfijax.media import Triplet, write_image
 from vfijax.media.plot import line_chart
 from vfijax.models import DEFAULT
+from vfijax.pairs import MAX_DEPTH, dyadic_passes
 from vfijax.params import ModelParams
 from vfijax.perceptual import Lpips, load_lpips
 from vfijax.scoring import (
@@ -116,6 +119,34 @@ class Args:
     worst: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """Write the N worst frames of every set as pictures."""
 
+    overwrite: bool = False
+    """Replace what is there of the files of --out and --compare."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return self.model or (DEFAULT,)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where pictures go."""
+        return self.out.parent if self.out is not None and self.out.suffix == ".json" else self.out
+
+    @property
+    def scores(self) -> Path | None:
+        """The JSON file."""
+        return self.out if self.out is None or self.out.suffix == ".json" else self.out / "scores.json"
+
+    @property
+    def curve(self) -> Path | None:
+        """The picture of --video."""
+        if self.folder is None or self.video is None:
+            return None
+        return self.folder / f"{_file_name(self.video.stem, 'psnr')}.png"
+
+    def worst_frames(self, name: str, model: str) -> Path | None:
+        """The folder for pictures of a set."""
+        return self.folder / "worst" / _file_name(name, model) if self.folder and self.worst else None
+
 
 @dataclass
 class Session:
@@ -126,11 +157,6 @@ class Session:
     results: list[dict[str, Any]] = field(default_factory=list)
     summary: list[tuple[str, str, Report]] = field(default_factory=list)
     clips: list[tuple[str, str, ClipReport]] = field(default_factory=list)
-
-    @property
-    def folder(self) -> Path | None:
-        out = self.args.out
-        return out.parent if out is not None and out.suffix == ".json" else out
 
     def add(self, data: str, source: Path, model: str, report: Report, **notes: Any) -> None:
         """Keeps a report and writes all so far, so that a later failure loses nothing."""
@@ -145,17 +171,16 @@ class Session:
 
     def _keep(self, result: dict[str, Any]) -> None:
         self.results.append(result)
-        if self.args.out is not None and self.folder is not None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            target = self.args.out if self.args.out.suffix == ".json" else self.args.out / "scores.json"
-            write_json(target, {"format": 1, "environment": environment(), "results": self.results})
+        if self.args.scores is not None:
+            self.args.scores.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self.args.scores, {"format": 1, "environment": environment(), "results": self.results})
 
 
 def run(args: Args) -> None:
     sets = _check(args)
     clip_sets = _named("zoom", args.zoom)
     found = {name: find_clip_set(directory, name) for name, directory in clip_sets.items()}
-    models = {name: resolve(name) for name in args.model or (DEFAULT,)}
+    models = {name: resolve(name) for name in args.models}
     for name, params in models.items():
         if args.data or args.video is not None:
             params.config.check_kind("pair", f"--model {name}")
@@ -196,6 +221,9 @@ def _check(args: Args) -> dict[str, tuple[Path, list[Triplet]]]:
         )
     if args.out is not None and args.out.suffix != ".json" and args.out.is_file():
         raise ValueError(f"--out {args.out}: is a file; give a folder, or a name that ends in .json")
+    worst = [args.worst_frames(name, model) for name in _named("data", args.data) for model in args.models]
+    written = (args.scores, args.compare, args.curve, *worst)
+    unused(*filter(None, written), overwrite=args.overwrite)
     sets: dict[str, tuple[Path, list[Triplet]]] = {}
     for name, directory in _named("data", args.data).items():
         found = find_groups(directory) if args.sequences else find_set(directory)
@@ -259,8 +287,7 @@ def _score_set(
     whole = len(triplets) == expected and not session.args.crop
     session.add(name, directory, model, report, comparable=whole, taken=taken)
     print_table(rows(f"{name}, {model}", report))
-    if session.folder is not None and session.args.worst:
-        folder = session.folder / "worst" / _file_name(name, model)
+    if folder := session.args.worst_frames(name, model):
         write_worst(folder, params, triplets, report, session.args.worst, crop=session.args.crop)
         print(f"worst frames in {folder}")
 
@@ -286,8 +313,12 @@ def _score_clip_set(
 
 
 def _score_video(session: Session, video: Path, models: dict[str, ModelParams]) -> None:
-    curves, baseline = {}, {}
+    curves, baseline, factor = {}, {}, session.args.factor
+    times = [Fraction(round(i / factor * 2**MAX_DEPTH), 2**MAX_DEPTH) for i in range(1, factor)]
     for model, params in models.items():
+        each = sum(dyadic_passes([time]) for time in times)  # scoring asks for one after the other
+        if note := approximation(params.config, factor, times, each):
+            print(f"vfijax: note: {note}", file=sys.stderr)
         with progress(f"{video.name}, {model}") as show:
             report = score_video(
                 params,
@@ -304,10 +335,10 @@ def _score_video(session: Session, video: Path, models: dict[str, ModelParams]) 
         frames = [row.about["frame"] for row in report.rows]
         curves[model] = frames, [row.scores["psnr"] for row in report.rows]
         baseline["blend"] = frames, [row.scores["blend_psnr"] for row in report.rows]
-    if session.folder is not None:
+    if session.args.curve is not None:
         curves = {**baseline, **curves}
         picture = line_chart(curves, title=video.name, x_label="predicted frame", y_label="PSNR in dB")
-        write_image(session.folder / f"{_file_name(video.stem, 'psnr')}.png", picture)
+        write_image(session.args.curve, picture)
     else:
         print("give --out DIR to get the curve as a picture and the scores as JSON")
     if session.args.compare is not None:

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import tyro
 
-from vfijax.cli.making import MakingArgs
+from vfijax.cli.making import MakingArgs, approximation
 from vfijax.models import DEFAULT
+from vfijax.pairs import dyadic_passes, dyadic_times
 from vfijax.video import interpolate_video
 from vfijax.weights.resolve import resolve
 
@@ -30,4 +31,7 @@ class Args(MakingArgs):
 
 
 def run(args: Args) -> None:
-    args.write(interpolate_video, resolve(args.model), factor=args.factor)
+    params = resolve(args.model)
+    times = dyadic_times(args.factor - 1) if args.factor > 1 else []
+    note = approximation(params.config, args.factor, times, dyadic_passes(times))
+    args.write(interpolate_video, params, note=note, factor=args.factor)

@@ -1,6 +1,7 @@
 """What the commands that make a video have in common: their options, and what they do around the work."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from vfijax.command import progress
+from vfijax.command import progress, unused
+from vfijax.models import ModelConfig
 from vfijax.params import ModelParams
 from vfijax.video import Summary
 
@@ -35,12 +37,43 @@ class MakingArgs:
     audio: bool = True
     """Copy the audio."""
 
-    def write(self, make: Callable[..., Summary], params: ModelParams, **options: Any) -> None:
-        """Calls `interpolate_video` or `zoom_video` with these options, shows how far it is, and sums up."""
+    overwrite: bool = False
+    """Replace TARGET if it is a file that is there; a folder with something in it is never replaced."""
+
+    def write(
+        self, make: Callable[..., Summary], params: ModelParams, *, note: str = "", **options: Any
+    ) -> None:
+        """Calls `interpolate_video` or `zoom_video` with these options, shows how far it is, and sums up.
+        What is to be known before the work is the `note`."""
+        if not self.target.is_dir():
+            unused(self.target, overwrite=self.overwrite)
         written = {"slowmo": self.slowmo, "fps": _rate(self.fps), "crf": self.crf, "audio": self.audio}
+        if note:
+            print(f"vfijax: note: {note}", file=sys.stderr)
         with progress(self.target.name) as show:
             summary = make(self.source, self.target, params, progress=show, **written, **options)
         print(summary)
+
+
+def approximation(config: ModelConfig, factor: int, times: Sequence[Fraction], passes: int) -> str:
+    """What frames cost with a network that knows the middle only, and how far they are from their times.
+
+    Nothing where they are exact.
+
+    Args:
+      config: the network.
+      factor: 3 for frames at 1/3 and 2/3, and so on.
+      times: those at which they are made.
+      passes: of the network, for all of them.
+    """
+    error = max((abs(time - Fraction(i, factor)) for i, time in enumerate(times, 1)), default=Fraction(0))
+    if config.any_time or config.kind != "pair" or not error:
+        return ""
+    return (
+        f"factor {factor}: {config.name} knows the middle of two frames only; {factor - 1} new frames take "
+        f"{passes} passes of the network, and their times are off by up to {float(error):.2g} of the time "
+        "between two source frames (factors 2, 4, 8, ... are exact)"
+    )
 
 
 def _rate(text: str | None) -> Fraction | None:

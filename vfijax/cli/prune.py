@@ -11,7 +11,7 @@ from rich.table import Table
 
 from vfijax.channels import ChannelGraph, Widths
 from vfijax.checkpoint import check_target, load, save
-from vfijax.command import print_table
+from vfijax.command import print_table, unused
 from vfijax.files import IMAGE_SUFFIXES
 from vfijax.media import write_image
 from vfijax.models.base import graph_of
@@ -84,7 +84,7 @@ class Args:
     """Tell the densities and the widths of the rule, and write no network."""
 
     overwrite: bool = False
-    """Replace OUT if it is there."""
+    """Replace what is there of OUT and of the files of --csv and --picture."""
 
 
 def run(args: Args) -> None:
@@ -133,10 +133,9 @@ def _check(args: Args) -> tuple[int, int]:
     """Everything that can be wrong with the options alone, before any work; height and width."""
     if args.out is None and not args.report_only:
         raise ValueError("OUT is missing: name the directory to write, or give --report-only")
-    if args.out is not None and not args.report_only and args.out.exists() and not args.overwrite:
-        raise ValueError(f"{args.out} exists; give another name, or --overwrite to replace it")
     if args.out is not None and args.report_only:
         raise ValueError("--report-only writes no network; leave OUT away")
+    unused(*filter(None, (args.out, args.csv, args.picture)), overwrite=args.overwrite)
     if args.out is not None:
         check_target(args.out)
     if args.picture is not None and args.picture.suffix.lower() not in IMAGE_SUFFIXES:

@@ -10,8 +10,8 @@ from vfijax.weights import SHIPPED
 from vfijax.weights.published import OTHER_NAMES, PUBLISHED, fetched, how_to_get
 
 _WAY = (
-    "make a checkpoint with `vfijax convert` from published weights or with `python -m train.main` "
-    "in a checkout, and give its path"
+    "make a checkpoint with `vfijax convert` from published weights, or with `python -m train.main` "
+    "and give its path"
 )
 
 
