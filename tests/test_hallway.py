@@ -19,6 +19,7 @@ from vfijax.command import (
     ended_by_signals,
     explain,
     fail,
+    given,
     nearest,
     progress,
     run_main,
@@ -145,6 +146,27 @@ def test_a_bug_shows_itself(ended, error):
     ("value", "debug", "shown"),
     [(None, False, False), ("", False, False), ("0", False, False), ("1", False, True), (None, True, True)],
 )
+def test_colours_of_a_library_are_left_out(ended):
+    assert ended(ValueError("\x1b[1mINTERNAL\x1b[0m: no\nsuch \x1b[31;1mthing")) == (
+        1,
+        "program: error: INTERNAL: no such thing\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a", ""], "argument 2 is an empty string; give a value, such as the path of a file or folder"),
+        (["--out", "", "a"], "--out is an empty string; give a value, such as"),
+        (["a", "--out="], "--out is an empty string; give a value after the =, or leave it out"),
+    ],
+)
+def test_an_empty_argument_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        given(arguments)
+    assert given(["a", "--b=c", "d=", " "]) == ["a", "--b=c", "d=", " "]
+
+
 def test_the_traceback_is_shown_when_asked_for(ended, monkeypatch, value, debug, shown):
     monkeypatch.delenv("VFIJAX_DEBUG", raising=False)
     if value is not None:

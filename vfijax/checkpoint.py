@@ -16,6 +16,7 @@ import numpy as np
 from vfijax.channels import Widths
 from vfijax.files import given_path, hidden_name, read_json, write_json, writing
 from vfijax.models import ARCHITECTURES, DEFAULT, ModelConfig, create, shapes
+from vfijax.models.base import declared_graph
 from vfijax.params import ModelParams
 from vfijax.trees import CheckpointError, described, differences, read_tree, remove_tree, write_tree
 
@@ -298,6 +299,10 @@ def _opened(path: str | os.PathLike[str]) -> tuple[Path, ModelConfig, dict[str, 
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error}") from None
     _shapes(config, f"{file}")
+    graph, widths = declared_graph(config), getattr(config, "widths", {})
+    known = {space for edge in graph.edges for space in (*edge.inputs, edge.output)} if graph else set(widths)
+    if unknown := sorted(set(widths) - known):
+        raise CheckpointError(f"{file}: {config.name} has no channel space {', '.join(unknown)}")
     return place, config, notes if isinstance(notes, dict) else {}
 
 
