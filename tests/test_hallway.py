@@ -142,10 +142,6 @@ def test_a_bug_shows_itself(ended, error):
         ended(error)
 
 
-@pytest.mark.parametrize(
-    ("value", "debug", "shown"),
-    [(None, False, False), ("", False, False), ("0", False, False), ("1", False, True), (None, True, True)],
-)
 def test_colours_of_a_library_are_left_out(ended):
     assert ended(ValueError("\x1b[1mINTERNAL\x1b[0m: no\nsuch \x1b[31;1mthing")) == (
         1,
@@ -167,6 +163,10 @@ def test_an_empty_argument_is_named(arguments, message):
     assert given(["a", "--b=c", "d=", " "]) == ["a", "--b=c", "d=", " "]
 
 
+@pytest.mark.parametrize(
+    ("value", "debug", "shown"),
+    [(None, False, False), ("", False, False), ("0", False, False), ("1", False, True), (None, True, True)],
+)
 def test_the_traceback_is_shown_when_asked_for(ended, monkeypatch, value, debug, shown):
     monkeypatch.delenv("VFIJAX_DEBUG", raising=False)
     if value is not None:
