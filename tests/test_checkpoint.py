@@ -385,6 +385,7 @@ FIELDS = [
     ({"rounding": "up"}, 'rounding is "up", not one of '),
     ({"rounding": []}, "rounding is [], not one of "),
     ({"widths": {}}, "describes no network of vfijax (no channel space "),
+    ({"widths": {**narrow("adacof", width=2).widths, "level9": 2}}, "adacof has no channel space level9"),
     ({"widths": [1]}, "widths is [1], not an object from channel space to width"),
     ({"widths": {"level1": "4"}}, 'widths is {"level1": "4"}, not an object'),
     ({"widths": {"level1": 0}}, 'widths is {"level1": 0}, not an object'),

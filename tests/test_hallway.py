@@ -22,6 +22,7 @@ from vfijax.command import (
     ended_by_signals,
     explain,
     fail,
+    given,
     nearest,
     print_table,
     progress,
@@ -168,6 +169,27 @@ def test_a_bug_shows_itself(ended, error):
     assert explain(error) is None
     with pytest.raises(type(error)):
         ended(error)
+
+
+def test_colours_of_a_library_are_left_out(ended):
+    assert ended(ValueError("\x1b[1mINTERNAL\x1b[0m: no\nsuch \x1b[31;1mthing")) == (
+        1,
+        "program: error: INTERNAL: no such thing\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a", ""], "argument 2 is an empty string; give a value, such as the path of a file or folder"),
+        (["--out", "", "a"], "--out is an empty string; give a value, such as"),
+        (["a", "--out="], "--out is an empty string; give a value after the =, or leave it out"),
+    ],
+)
+def test_an_empty_argument_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        given(arguments)
+    assert given(["a", "--b=c", "d=", " "]) == ["a", "--b=c", "d=", " "]
 
 
 @pytest.mark.parametrize(

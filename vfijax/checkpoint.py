@@ -16,6 +16,7 @@ import numpy as np
 from vfijax.channels import Widths
 from vfijax.files import given_path, hidden_name, read_json, write_json, writing
 from vfijax.models import ARCHITECTURES, DEFAULT, MODELS, ModelConfig, create, shapes
+from vfijax.models.base import declared_graph
 from vfijax.params import ModelParams
 from vfijax.trees import CheckpointError, described, differences, read_tree, remove_tree, write_tree
 
@@ -316,7 +317,19 @@ def _opened(path: str | os.PathLike[str]) -> tuple[Path, ModelConfig, dict[str, 
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error}") from None
     _shapes(config, f"{file}")
+    if unknown := sorted(set(getattr(config, "widths", {})) - _spaces(config)):
+        raise CheckpointError(f"{file}: {config.name} has no channel space {', '.join(unknown)}")
     return place, config, notes if isinstance(notes, dict) else {}
+
+
+def _spaces(config: ModelConfig) -> set[str]:
+    """The channel spaces that a table of widths may have: of the layers, or of variants with more."""
+    graph, own = declared_graph(config), set(getattr(config, "widths", {}))
+    if graph is None:
+        return own
+    layers = {space for edge in graph.edges for space in (*edge.inputs, edge.output)}
+    variants = (model for model in MODELS.values() if type(model) is type(config))
+    return layers.union(*(getattr(model, "widths", {}) for model in variants))
 
 
 def _why_none(place: Path, hint: str) -> str:

@@ -69,6 +69,8 @@ def given_path(path: str | os.PathLike[str], who: str, error: type[ValueError] =
         raise TypeError(f"{who}: the path is {type(path).__name__}; give a str or a pathlib.Path")
     if not os.fspath(path):
         raise error(f"{who}: the path is an empty string; name a file or folder ('.' is the present one)")
+    if "\0" in os.fspath(path):
+        raise error(f"{who}: the path {os.fspath(path)!r} has a null character in it, which no name has")
     return Path(path)
 
 

@@ -55,11 +55,11 @@ class Args:
 
 
 def run(args: Args) -> None:
+    check_target(args.target)
     unused(args.target, overwrite=args.overwrite)
     names = ("taps", "dilation", "rounding", "masks", "grid", "padding")
     fields = {name: getattr(args, name) for name in names}
     changes: dict[str, Any] = {key: value for key, value in fields.items() if value is not None}
-    check_target(args.target)  # before the work
     params = from_torch(args.name, args.source, entry=args.entry, **changes)
     save(args.target, params, converted_from=args.source.name)
     print(f"{args.target}: {args.name}, {params.size:,} parameters; try it with")

@@ -135,9 +135,9 @@ def _check(args: Args) -> tuple[int, int]:
         raise ValueError("OUT is missing: name the directory to write, or give --report-only")
     if args.out is not None and args.report_only:
         raise ValueError("--report-only writes no network; leave OUT away")
-    unused(*filter(None, (args.out, args.csv, args.picture)), overwrite=args.overwrite)
     if args.out is not None:
         check_target(args.out)
+    unused(*filter(None, (args.out, args.csv, args.picture)), overwrite=args.overwrite)
     if args.picture is not None and args.picture.suffix.lower() not in IMAGE_SUFFIXES:
         raise ValueError(f"--picture {args.picture}: give a name that ends in {', '.join(IMAGE_SUFFIXES)}")
     for option, path in (("csv", args.csv), ("picture", args.picture)):
