@@ -1,4 +1,4 @@
-"""`interpolate`, `interpolate_n` and `zoom` inside JAX's transformations, with arrays passed or closed over."""
+"""`interpolate`, `interpolate_n` and `zoom` inside transformations, with arrays passed or closed over."""
 
 from dataclasses import dataclass
 from functools import cache

@@ -250,12 +250,13 @@ def forward(
         )
     if t is not None and np.shape(t) not in ((), f0.shape[:1]):
         raise ValueError(f"forward: t has shape {np.shape(t)}; give a number or [B], here {f0.shape[:1]}")
+    wanted = (f0.shape[0], config.guesses, 2, *f0.shape[1:3]) if config.guesses else None
+    if motion is not None and np.shape(motion) != wanted:
+        given = np.shape(motion)
+        raise ValueError(f"forward: motion has shape {given}; {config.name} takes {wanted or 'none'}")
+    check_values("forward", "frame", f0=f0, f1=f1)
     if config.guesses and motion is None:
         motion = config.motion(params.tree, f0, f1)
-    given = () if motion is None else np.shape(motion)
-    wanted = (f0.shape[0], config.guesses, 2, *f0.shape[1:3]) if config.guesses else ()
-    if given != wanted:
-        raise ValueError(f"forward: motion has shape {given}; {config.name} takes {wanted or 'none'}")
     framing, (height, width) = config.framing, f0.shape[1:3]
     frame, aux = apply_network(
         params,
@@ -314,4 +315,3 @@ def _check_batches(f0: Any, f1: Any) -> None:
             )
     if f0.shape != f1.shape:
         raise ValueError(f"forward: f0 is {tuple(f0.shape)} but f1 {tuple(f1.shape)}; they must agree")
-    check_values("forward", "frame", f0=f0, f1=f1)

@@ -105,8 +105,8 @@ Transformation = TypeVar("Transformation", bound=optax.GradientTransformation)
 
 
 def _floats_alone(inner: Transformation) -> Transformation:
-    """The same transformation, which neither sees the gradients of leaves that are not floating point nor
-    moves these."""
+    """The same transformation, which sees zeros for leaves that are not floating point and does not move
+    these."""
 
     def update(grads: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         if params is None:
@@ -114,8 +114,12 @@ def _floats_alone(inner: Transformation) -> Transformation:
                 "obproxsg needs the parameters, which say what is zero: update(grads, state, params)"
             )
         moves = jax.tree.map(lambda x: jnp.issubdtype(jnp.result_type(x), jnp.inexact), params)
-        grads = jax.tree.map(lambda yes, x, g: g if yes else jnp.zeros(jnp.shape(x)), moves, params, grads)
-        updates, state = inner.update(grads, state, params, **extra)
+
+        def seen(yes: bool, x: Any, leaf: Any) -> Any:
+            return leaf if yes else jnp.zeros(jnp.shape(x))
+
+        grads, floating = (jax.tree.map(seen, moves, params, tree) for tree in (grads, params))
+        updates, state = inner.update(grads, state, floating, **extra)
         return jax.tree.map(lambda yes, x, u: u if yes else jnp.zeros_like(x), moves, params, updates), state
 
     return inner._replace(update=update)
