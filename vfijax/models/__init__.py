@@ -100,8 +100,9 @@ def shapes(config: ModelConfig) -> Any:
     return jax.tree.map(leaf, declared, is_leaf=lambda node: isinstance(node, tuple))
 
 
+@functools.cache
 def traced_shapes(config: ModelConfig) -> Any:
-    """The same by tracing the module."""
+    """The same by tracing the module, whatever its graph says."""
     frame = jax.ShapeDtypeStruct((1, config.stride, config.stride, 3), jnp.float32)
     motion = jax.ShapeDtypeStruct((1, config.guesses, 2, config.stride, config.stride), jnp.float32)
     named = {"motion": motion} if config.guesses else {}
