@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import vfijax
+from tests.training.tiny import CONFIG
 from train import compress as command
 from train.compress import (
     Plan,
@@ -23,11 +24,13 @@ from train.compress import (
 )
 from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainError
 from train.report import read_metrics
+from vfijax.channels import Widths
 from vfijax.losses import LossWeights
 from vfijax.media import read_image
 from vfijax.prune import density, read_csv
 
 pytestmark = pytest.mark.slow
+TINY = CONFIG.net
 NARROW = vfijax.models.narrow("adacof", 12, taps=3)
 PLAN = Plan(
     Retraining(
@@ -126,7 +129,7 @@ def test_interrupted_anywhere_and_resumed_ends_with_the_same_network(done, train
 
 def test_one_shot_from_slices_rounded_to_a_multiple(tmp_path):
     shrink = ShrinkConfig(init="slice", multiple=4)
-    plan = changed(shrink=shrink, steps=2)  # the sparse stage is the same program as above
+    plan = changed(shrink=shrink, steps=2, net=replace(TINY, widths=Widths.of({"hidden": 24})))
     assert compress(plan, tmp_path / "run") is None
     widths = json.loads((tmp_path / "run" / "widths.json").read_text())
     assert all(width % 4 == 0 for width in widths.values())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.data.dummy import moving_frames, write_frames
+from tests.training.tiny import CONFIG
 from train import ablation, compress, loop
 from train import main as command
 from train.config import DataConfig, EvalConfig, LogConfig, OptimConfig, TrainConfig, TrainError, check
@@ -22,7 +23,7 @@ from vfijax.models import MODELS, create, narrow
 
 NARROW = MODELS["adacof"].replace(widths=Widths.of(dict.fromkeys(MODELS["adacof"].widths, 8)))
 TINY = TrainConfig(
-    net=NARROW,
+    net=CONFIG.net,
     steps=2,
     losses=LossWeights(smoothness=0.01),
     data=DataConfig(crop=32, batch=4),
@@ -127,7 +128,7 @@ def test_the_network_of_a_checkpoint_takes_a_recipe_flags_and_parameters(small):
 
 
 def test_parameters_of_other_widths_name_the_way_to_their_network(small):
-    _, note = initial_params(replace(TINY, init_from="small"))
+    _, note = initial_params(replace(TINY, net=NARROW, init_from="small"))
     assert "arrays agree; fresh: " in note
     assert note.endswith("it holds adacof of other widths or settings, --net-from small trains that")
 
@@ -221,11 +222,11 @@ def test_help_names_models_presets_and_flags(here, capsys):
 def test_a_run_is_made_resumed_and_numbered(here, capsys):
     assert main(["--preset", "tiny"]) == 0
     shown = capsys.readouterr().out
-    assert "step 2/2" in shown and "vfijax interpolate" in shown and "runs/adacof-1/model" in shown
-    assert main(["--out", "runs/adacof-1", "--resume", "--steps", "3"]) == 0
+    assert "step 2/2" in shown and "vfijax interpolate" in shown and "runs/tiny-1/model" in shown
+    assert main(["--out", "runs/tiny-1", "--resume", "--steps", "3"]) == 0
     assert "goes on after step 2" in capsys.readouterr().out
-    assert str(parse(["--preset", "tiny"])[1]) == "runs/adacof-2"
-    assert str(parse(["--resume"])[1]) == "runs/adacof-1"
+    assert str(parse(["--preset", "tiny"])[1]) == "runs/tiny-2"
+    assert str(parse(["--resume"])[1]) == "runs/tiny-1"
 
 
 @pytest.mark.parametrize(

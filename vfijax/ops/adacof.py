@@ -109,14 +109,14 @@ def tap_origin(image: jax.Array, weight: jax.Array, dilation: int) -> list[tuple
 # --------------------------------------------------------------------------- the op and its gradient
 
 
-def _table(direction: str, **static: Any) -> dict[str, Callable[..., Any]]:
+def _table(direction: str) -> dict[str, Callable[..., Any]]:
     from pallas_kernels import adacof as kernel
 
     functions: dict[str, dict[str, Callable[..., Any]]] = {
         "forward": {"xla": _xla_forward, "pallas": kernel.forward},
         "backward": {"xla": _xla_backward, "pallas": kernel.backward},
     }
-    return {name: partial(function, **static) for name, function in functions[direction].items()}
+    return functions[direction]
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
@@ -129,8 +129,8 @@ def _adacof(
     rounding: Rounding,
     implementation: str,
 ) -> jax.Array:
-    table = _table("forward", dilation=dilation, rounding=rounding)
-    return run(table, implementation, image, weight, offset_y, offset_x)
+    arrays = (image, weight, offset_y, offset_x)
+    return run(_table("forward"), implementation, *arrays, dilation=dilation, rounding=rounding)
 
 
 def _adacof_forward(
@@ -154,8 +154,8 @@ def _adacof_backward(
     arrays, image_grad = residuals
     if isinstance(cotangent, SymbolicZero):
         return (None,) * 4
-    table = _table("backward", dilation=dilation, rounding=rounding, image_grad=image_grad is not None)
-    return tuple(run(table, implementation, *arrays, cotangent))
+    static = {"dilation": dilation, "rounding": rounding, "image_grad": image_grad is not None}
+    return tuple(run(_table("backward"), implementation, *arrays, cotangent, **static))
 
 
 _adacof.defvjp(_adacof_forward, _adacof_backward, symbolic_zeros=True)

@@ -112,6 +112,30 @@ def _reference(image: jax.Array, offset_y: jax.Array, offset_x: jax.Array) -> ja
 
 @jax.custom_vjp
 def _bicubic(image: jax.Array, offset_y: jax.Array, offset_x: jax.Array) -> jax.Array:
+    return _xla_forward(image, offset_y, offset_x)
+
+
+def _forward(image: Any, offset_y: Any, offset_x: Any) -> tuple[jax.Array, Any]:
+    arrays = (image.value, offset_y.value, offset_x.value)
+    # An empty tuple or None, so that a pytree can carry the flag: the image is often plain data.
+    return _bicubic(*arrays), (arrays, () if image.perturbed else None)
+
+
+def _backward(residuals: Any, cotangent: Any) -> tuple[jax.Array | None, ...]:
+    arrays, image_grad = residuals
+    if isinstance(cotangent, SymbolicZero):
+        return (None,) * 3
+    return _xla_backward(*arrays, cotangent, image_grad is not None)
+
+
+_bicubic.defvjp(_forward, _backward, symbolic_zeros=True)
+
+
+# --------------------------------------------------------------------------- XLA
+
+
+@jax.jit
+def _xla_forward(image: jax.Array, offset_y: jax.Array, offset_x: jax.Array) -> jax.Array:
     """Row by row of the kernel: one loop without intermediate arrays."""
     dtype = accumulator(image, offset_y, offset_x)
     row, column, fy, fx = _split(offset_y, offset_x, dtype)
@@ -126,18 +150,12 @@ def _bicubic(image: jax.Array, offset_y: jax.Array, offset_x: jax.Array) -> jax.
     return total.astype(image.dtype)
 
 
-def _forward(image: Any, offset_y: Any, offset_x: Any) -> tuple[jax.Array, Any]:
-    arrays = (image.value, offset_y.value, offset_x.value)
-    # An empty tuple or None, so that a pytree can carry the flag: the image is often plain data.
-    return _bicubic(*arrays), (arrays, () if image.perturbed else None)
-
-
-def _backward(residuals: Any, cotangent: Any) -> tuple[jax.Array | None, ...]:
+@partial(jax.jit, static_argnums=4)
+def _xla_backward(
+    image: jax.Array, offset_y: jax.Array, offset_x: jax.Array, cotangent: jax.Array, image_grad: bool
+) -> tuple[jax.Array | None, ...]:
     """Pixels are read again. With s the products of cotangent and pixel, summed over channels, the
     gradients of the position are their sums with the slope of the kernel on one axis."""
-    (image, offset_y, offset_x), image_grad = residuals
-    if isinstance(cotangent, SymbolicZero):
-        return (None,) * 3
     dtype = accumulator(image, offset_y, offset_x)
     row, column, fy, fx = _split(offset_y, offset_x, dtype)
     rows, columns, row_slopes, column_slopes = kernel(fy), kernel(fx), kernel_slope(fy), kernel_slope(fx)
@@ -151,14 +169,11 @@ def _backward(residuals: Any, cotangent: Any) -> tuple[jax.Array | None, ...]:
             product = jnp.dot(cotangent * _take(flat, place), ones, precision="highest")
             d_y = d_y + row_slopes[n] * columns[m] * product
             d_x = d_x + rows[n] * column_slopes[m] * product
-            if image_grad is not None:
+            if image_grad:
                 update = (rows[n] * columns[m])[..., None] * cotangent
                 d_image = d_image.at[place].add(update, mode="promise_in_bounds")
     d_positions = d_y.astype(offset_y.dtype), d_x.astype(offset_x.dtype)
-    return d_image.reshape(image.shape).astype(image.dtype) if image_grad is not None else None, *d_positions
-
-
-_bicubic.defvjp(_forward, _backward, symbolic_zeros=True)
+    return d_image.reshape(image.shape).astype(image.dtype) if image_grad else None, *d_positions
 
 
 def _flattened(image: jax.Array, dtype: Any) -> tuple[jax.Array, Any]:

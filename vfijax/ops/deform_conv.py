@@ -215,6 +215,7 @@ class Taps(NamedTuple):
         return upper * (1 - self.fx), upper * self.fx, lower * (1 - self.fx), lower * self.fx
 
 
+@partial(jax.jit, static_argnums=5)
 def _xla_forward(
     image: jax.Array,
     offset_y: jax.Array,
@@ -261,6 +262,7 @@ def _as_product(sample: jax.Array, matrix: jax.Array) -> jax.Array:
     )
 
 
+@partial(jax.jit, static_argnums=6, static_argnames="image_grad")
 def _xla_backward(
     image: jax.Array,
     offset_y: jax.Array,

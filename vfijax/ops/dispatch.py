@@ -6,8 +6,10 @@ elsewhere, so that one traced function is right on both. A named implementation 
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
+import jax
 from jax import lax
 
 from vfijax.command import nearest
@@ -29,8 +31,14 @@ def check_without_kernel(op: str, implementation: str) -> None:
         raise ValueError(f"{op} has no Pallas kernel yet; use implementation='auto' or 'xla'")
 
 
-def run(table: Mapping[str, Callable[..., Any]], implementation: str, *arrays: Any) -> Any:
-    """Calls the implementation from a table with the entries "xla" and "pallas"."""
+def run(table: Mapping[str, Callable[..., Any]], implementation: str, *arrays: Any, **static: Any) -> Any:
+    """Calls the implementation from a table with the entries "xla" and "pallas"; traced once per shape."""
+    return _run(tuple(table.items()), implementation, tuple(static.items()), *arrays)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _run(table: Any, implementation: str, static: Any, *arrays: Any) -> Any:
+    functions = {name: partial(function, **dict(static)) for name, function in table}
     if implementation == "auto":
-        return lax.platform_dependent(*arrays, cuda=table["pallas"], default=table["xla"])
-    return table[implementation](*arrays)
+        return lax.platform_dependent(*arrays, cuda=functions["pallas"], default=functions["xla"])
+    return functions[implementation](*arrays)

@@ -181,7 +181,7 @@ def _locate(
 def _weighted(
     image: jax.Array, weight: jax.Array, offset_y: jax.Array, offset_x: jax.Array, grid: Grid
 ) -> jax.Array:
-    return tap_sum.forward(image, weight, offset_y, offset_x, **_rule(image, weight, grid))
+    return _xla_forward(image, weight, offset_y, offset_x, grid)
 
 
 def _weighted_forward(
@@ -193,12 +193,31 @@ def _weighted_forward(
 
 
 def _weighted_backward(grid: Grid, residuals: Any, cotangent: Any) -> tuple[jax.Array | None, ...]:
-    (image, weight, offset_y, offset_x), image_grad = residuals
+    arrays, image_grad = residuals
     if isinstance(cotangent, SymbolicZero):
         return (None,) * 4
-    rule = _rule(image, weight, grid)
-    perturbed = image_grad is not None
-    return tap_sum.backward(image, weight, offset_y, offset_x, cotangent, **rule, image_grad=perturbed)
+    return _xla_backward(*arrays, cotangent, grid, image_grad is not None)
 
 
 _weighted.defvjp(_weighted_forward, _weighted_backward, symbolic_zeros=True)
+
+
+@partial(jax.jit, static_argnums=4)
+def _xla_forward(
+    image: jax.Array, weight: jax.Array, offset_y: jax.Array, offset_x: jax.Array, grid: Grid
+) -> jax.Array:
+    return tap_sum.forward(image, weight, offset_y, offset_x, **_rule(image, weight, grid))
+
+
+@partial(jax.jit, static_argnums=(5, 6))
+def _xla_backward(
+    image: jax.Array,
+    weight: jax.Array,
+    offset_y: jax.Array,
+    offset_x: jax.Array,
+    cotangent: jax.Array,
+    grid: Grid,
+    image_grad: bool,
+) -> tuple[jax.Array | None, ...]:
+    rule = _rule(image, weight, grid)
+    return tap_sum.backward(image, weight, offset_y, offset_x, cotangent, **rule, image_grad=image_grad)

@@ -147,6 +147,7 @@ def _patches(image: jax.Array, n: int, height: int, width: int) -> jax.Array:
 
 def _differentiable(forward: Callable[..., Any], backward: Callable[..., Any]) -> Callable[..., jax.Array]:
     """A function of (image, *kernels) with the gradients of `backward(image_grad, *arrays, cotangent)`."""
+    forward, backward = jax.jit(forward), jax.jit(backward, static_argnums=0)
 
     @jax.custom_vjp
     def op(*arrays: jax.Array) -> jax.Array:
