@@ -17,7 +17,7 @@ LEAST, MOST = -0.5, 1.5
 
 # Where a type comes from: what makes an array of it.
 _WAYS = {
-    "torch": "{name}.detach().cpu().numpy(), and of images .movedim(-3, -1), since channels come last",
+    "torch": "{name}.detach().cpu().numpy(), of images after {name}.movedim(-3, -1): channels come last",
     "PIL": "np.asarray({name}.convert('RGB'))",
     "tensorflow": "{name}.numpy()",
 }
