@@ -24,7 +24,7 @@ from vfijax.checkpoint import (
     load_notes,
     put_back,
 )
-from vfijax.models import MODELS, create, narrow
+from vfijax.models import MODELS, create, narrow, shapes
 from vfijax.weights.resolve import resolve
 
 
@@ -83,6 +83,23 @@ def test_paths_may_be_strings_and_relative(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     vfijax.save("runs/best", create("blend", 0))
     assert vfijax.load("runs/best").config.name == "blend"
+
+
+def test_parameters_are_float32_with_64_bits_too_wherever_they_come_from(tmp_path, model, float64):
+    vfijax.save(tmp_path / "model", model)
+    shapes.cache_clear()
+    for loaded in (vfijax.load(tmp_path / "model"), vfijax.load("guided")):
+        assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {np.dtype("float32")}
+    assert_equal(vfijax.load(tmp_path / "model"), model)
+
+
+def test_frames_are_float32_with_64_bits_too(float64):
+    for frames in (np.zeros((2, 4, 5, 3)), np.zeros((2, 4, 5, 3), np.float32)):
+        for name in ("blend", "flow_medium"):
+            params = create(name, 0)
+            made = [vfijax.interpolate(params, *frames, t=t) for t in (0, 0.25, 0.5)]
+            made += vfijax.interpolate_n(params, *frames, 2)
+            assert {frame.dtype for frame in made} == {np.dtype("float32")}
 
 
 def test_notes_and_format_are_stored(tmp_path):

@@ -31,6 +31,7 @@ RANKS = {
     "vfijax.window_sums": 1,
     "vfijax.clip_windows": 1,
     "vfijax.compilation": 1,
+    "vfijax.inputs": 1,
     "vfijax.models": 2,
     "vfijax.losses": 2,
     "vfijax.metrics": 2,

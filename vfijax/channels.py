@@ -62,6 +62,8 @@ class Edge:
       groups: of a grouped convolution; such a layer reads one space.
       repeat: every channel is written as so many neighbours (4 before a pixel shuffle by 2).
       tile: the space is written so often, one after another (4 for the gates of an LSTM).
+      size: side of the kernel of a convolution with a bias; 0 for a normalisation, which has `scale`, `bias`,
+        `mean` and `variance` per channel; None for a layer that is neither, or where it is not said.
     """
 
     path: tuple[str, ...]
@@ -70,6 +72,7 @@ class Edge:
     groups: int = 1
     repeat: int = 1
     tile: int = 1
+    size: int | None = None
 
     @property
     def name(self) -> str:
@@ -93,6 +96,7 @@ class ChannelGraph:
       blocks: spaces that the network splits into so many equal parts (deformable groups); those of
         grouped convolutions need not be listed.
       nonzero: spaces that an activation leaves nonzero where their layers write zero (a sigmoid).
+      slopes: paths of the layers with one number, `slope`, for all channels; they are no edges.
     """
 
     widths: Mapping[str, int]
@@ -100,6 +104,7 @@ class ChannelGraph:
     fixed: frozenset[str] = field(default_factory=frozenset)
     blocks: Mapping[str, int] = field(default_factory=dict)
     nonzero: frozenset[str] = field(default_factory=frozenset)
+    slopes: tuple[tuple[str, ...], ...] = ()
 
     @property
     def free(self) -> tuple[str, ...]:
@@ -116,6 +121,25 @@ class ChannelGraph:
         widths = self.widths if widths is None else widths
         read = sum(widths[space] for space in edge.inputs) // edge.groups
         return read, widths[edge.output] * edge.repeat * edge.tile
+
+    def shapes(self) -> dict[str, Any] | None:
+        """The shape of every parameter, as a tree; None where an edge does not say its size."""
+        leaves: dict[tuple[str, ...], tuple[int, ...]] = {(*path, "slope"): (1,) for path in self.slopes}
+        for edge in self.edges:
+            read, written = self.sizes(edge)
+            if edge.size is None:
+                return None
+            names = ("bias",) if edge.size else ("scale", "bias", "mean", "variance")
+            leaves |= {(*edge.path, name): (written,) for name in names}
+            if edge.size:
+                leaves[*edge.path, "kernel"] = (edge.size, edge.size, read, written)
+        tree: dict[str, Any] = {}
+        for (*parents, name), shape in sorted(leaves.items()):
+            layer = tree
+            for parent in parents:
+                layer = layer.setdefault(parent, {})
+            layer[name] = shape
+        return tree
 
     def check(self, tree: Any) -> None:
         """Raises ValueError unless every kernel (..., in, out) and vector (..., out) has its width."""

@@ -5,6 +5,7 @@ inputs i and i + 1. Near the ends of a window a network sees one side only. Wind
 every output is taken from the window in which it is farther from an end.
 """
 
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
@@ -27,26 +28,35 @@ def plan(window: int, overlap: int | None = None, published: bool = False) -> Pl
 
     Raises:
       ValueError: windows that cannot follow one another without a joint.
+      TypeError: what is no whole number.
     """
     if not published:
         check_window(window, overlap := OVERLAP if overlap is None else overlap)
         return partial(windows, window=window, overlap=overlap)
     if overlap is not None:
         raise ValueError(f"overlap is {overlap}, but published windows share one frame; leave it out")
-    if window < 2:
+    if _whole("window", window) < 2:
         raise ValueError(f"window is {window}; give 2 frames or more")
     return partial(published_windows, window=window)
 
 
 def check_window(window: int, overlap: int) -> None:
-    """Raises ValueError for windows that cannot follow one another without a joint."""
-    if window < 3:
+    """Raises ValueError for windows that cannot follow one another without a joint, TypeError for what is no
+    whole number."""
+    if _whole("window", window) < 3:
         raise ValueError(f"window is {window}; give 3 frames or more")
-    if not 2 <= overlap < window:
+    if not 2 <= _whole("overlap", overlap) < window:
         raise ValueError(
             f"overlap is {overlap}; give 2 frames (1 would leave outputs at an end) to {window - 1}, one "
             "less than the window"
         )
+
+
+def _whole(name: str, value: int) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}; give a whole number of frames") from None
 
 
 def windows(items: Iterable[Item], window: int, overlap: int) -> Iterator[tuple[list[Item], range]]:

@@ -8,16 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from vfijax.clip_windows import plan
+from vfijax.inputs import check_arrays, check_frames, check_values
 from vfijax.levels import to_float, to_uint8
-from vfijax.models.zooming import forward_clip
+from vfijax.models.zooming import apply_to_clip
 from vfijax.ops.dispatch import check_implementation
-from vfijax.params import ModelParams
+from vfijax.params import ModelParams, check_params
 
 
 def check_clip(frames: Any) -> None:
     """Raises ValueError or TypeError unless `frames` is a clip that `zoom` accepts."""
-    if not hasattr(frames, "shape") or not hasattr(frames, "dtype"):
-        raise TypeError(f"zoom: frames is {type(frames).__name__}; give a NumPy or JAX array")
+    check_arrays("zoom", frames=frames)
     shape = tuple(frames.shape)
     if len(shape) not in (4, 5) or shape[-1] != 3:
         raise ValueError(f"zoom: frames has shape {shape}; RGB [N, H, W, 3] or [B, N, H, W, 3] is needed")
@@ -27,18 +27,21 @@ def check_clip(frames: Any) -> None:
         raise ValueError(f"zoom: frames has shape {shape}, so {shape[-4]} in time; 2 frames are the least")
     if min(shape[-3:-1]) < 2:
         raise ValueError(f"zoom: the frames are {shape[-3]}x{shape[-2]}; 2x2 is the least")
-    if frames.dtype != jnp.uint8 and not jnp.issubdtype(frames.dtype, jnp.floating):
-        raise TypeError(f"zoom: frames is {frames.dtype}; give uint8 (0 to 255) or float (0 to 1)")
-    if isinstance(frames, jax.core.Tracer) or frames.dtype == jnp.uint8:
-        return  # under jit the values are unknown
-    if not bool(jnp.isfinite(frames).all()):
-        raise ValueError("zoom: frames holds NaN or infinite values; clean the clip first")
+    check_frames("zoom", frames=frames)
+    check_values("zoom", "clip", frames=frames)
+
+
+def _zoom(params: ModelParams, frames: Any, implementation: str) -> jax.Array:
+    config, (height, width) = params.config, frames.shape[-3:-1]
+    large = _network(params, config.framing.prepare(frames), implementation)
+    return config.framing.restore(large, height, width, config.scale)
 
 
 @partial(jax.jit, static_argnames="implementation")
-def _zoom(params: ModelParams, frames: jax.Array, implementation: str) -> jax.Array:
+def _network(params: ModelParams, frames: jax.Array, implementation: str) -> jax.Array:
+    """The large clip of a prepared one: the program that takes long to compile, once for each padded size."""
     clip = to_float(jnp.asarray(frames))
-    large = forward_clip(params, clip if clip.ndim == 5 else clip[None], implementation=implementation)
+    large = apply_to_clip(params, clip if clip.ndim == 5 else clip[None], implementation=implementation)
     large = large if clip.ndim == 5 else large[0]
     return to_uint8(large) if frames.dtype == jnp.uint8 else large
 
@@ -52,7 +55,12 @@ def zoom(
     published: bool = False,
     implementation: str = "auto",
 ) -> jax.Array:
-    """A clip with four times the height and width and the frames between. Jitted; may be used inside jit.
+    """A clip with four times the height and width and the frames between.
+
+    Jitted; may be used inside `jax.jit`, `vmap`, `grad`, `checkpoint` and `lax.map`, with frames and
+    parameters closed over or passed.
+
+    The network is compiled once for every padded size and number of frames.
 
     Without `window` the whole clip is one recurrent sequence, so that every frame may depend on every other,
     and memory grows with its length. With it the network sees overlapping windows, one after the other, and
@@ -75,10 +83,11 @@ def zoom(
       Even frames (0, 2, ...) are the given ones, enlarged; odd ones lie between them.
 
     Raises:
-      TypeError, ValueError: frames of wrong rank, size or dtype, fewer than two, NaN (outside of jit,
-        where values are known), a model of another kind, windows that cannot follow one another, published
+      TypeError, ValueError: no `ModelParams`, frames of wrong rank, size, dtype or scale, fewer than two, NaN
+        (where values are known), a model of another kind, windows that cannot follow one another, published
         ones longer than the clip, or an unknown implementation.
     """
+    check_params("zoom", params)
     params.config.check_kind("clip", "zoom")
     check_clip(frames)
     check_implementation(implementation)

@@ -6,7 +6,7 @@ lowered as a function, which takes the compiler half the time. The programs stay
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import flax.linen as nn
 import jax
@@ -15,22 +15,31 @@ import numpy as np
 from jax import lax
 
 PadMode = Literal["reflect", "edge", "constant"]
+Array = TypeVar("Array", bound=jax.Array | np.ndarray)
 
 
-def pad_to_multiple(x: jax.Array, multiple: int, mode: PadMode = "reflect") -> jax.Array:
-    """Pads H and W of [B, H, W, C] up to a multiple, at the bottom and on the right.
+def pad_to_multiple(x: Array, multiple: int, mode: PadMode = "reflect") -> Array:
+    """Pads H and W of [..., H, W, C] up to a multiple, at the bottom and on the right.
 
     "reflect" does not repeat the edge pixel; sides shorter than the pad are reflected as often as needed
     (the published code refuses them), and sides of at least two pixels are required. "edge" replicates,
-    "constant" puts zeros.
+    "constant" puts zeros. NumPy arrays stay in NumPy.
     """
-    pads = [(0, -size % multiple) for size in x.shape[1:3]]
-    return jnp.pad(x, [(0, 0), *pads, (0, 0)], mode=mode)
+    height, width = ((0, -size % multiple) for size in x.shape[-3:-1])
+    return _padded(x, height, width, mode)
 
 
-def pad_edges(x: jax.Array, pad: int) -> jax.Array:
-    """Replicates the edge pixels of [B, H, W, C] on all four sides."""
-    return jnp.pad(x, [(0, 0), (pad, pad), (pad, pad), (0, 0)], mode="edge")
+def pad_edges(x: Array, pad: int) -> Array:
+    """Replicates the edge pixels of [..., H, W, C] on all four sides; NumPy arrays stay in NumPy."""
+    return _padded(x, (pad, pad), (pad, pad), "edge")
+
+
+def _padded(x: Array, height: tuple[int, int], width: tuple[int, int], mode: PadMode) -> Array:
+    pads = [(0, 0)] * (x.ndim - 3) + [height, width, (0, 0)]
+    if not any(map(sum, pads)):
+        return x
+    library: Any = np if isinstance(x, np.ndarray) else jnp
+    return library.pad(x, pads, mode=mode)
 
 
 class Conv(nn.Module):

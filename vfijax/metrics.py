@@ -7,10 +7,13 @@ axes as its shape: a scalar for one image, [B] for a batch. All of them are pure
 for use under `jax.jit`; arithmetic is float32.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vfijax.inputs import check_images, check_scale, extremes, known
 from vfijax.window_sums import apply, window_matrix
 
 __all__ = ["mean_absolute_error", "psnr", "rmse", "ssim", "ssim_gaussian", "ssim_gaussian_map", "ssim_map"]
@@ -22,24 +25,28 @@ GAUSSIAN_WINDOW, GAUSSIAN_SIGMA = 11, 1.5  # of `ssim_gaussian`, pixels
 Image = jax.Array | np.ndarray
 
 
-def _check(measure: str, prediction: Image, target: Image, least: int = 1) -> tuple[jax.Array, jax.Array]:
-    """Both images as float32; raises unless they agree and have at least `least` pixels each way."""
-    for name, image in (("prediction", prediction), ("target", target)):
-        if not jnp.issubdtype(image.dtype, jnp.floating):
-            raise TypeError(f"{measure}: {name} is {image.dtype}; give floats in [0, peak], e.g. uint8 / 255")
-        if image.ndim < 3:
-            raise ValueError(f"{measure}: {name} has shape {tuple(image.shape)}; give [..., H, W, C]")
-    if prediction.shape != target.shape:
-        raise ValueError(
-            f"{measure}: prediction is {tuple(prediction.shape)} but target is {tuple(target.shape)}; "
-            "they must agree"
-        )
-    if min(target.shape[-3:-1]) < least:
-        raise ValueError(
-            f"{measure}: images of {target.shape[-3]}x{target.shape[-2]} are smaller than {least}x{least}, "
-            "the least size"
-        )
+def _check(
+    measure: str, prediction: Image, target: Image, least: int = 1, peak: Any = None
+) -> tuple[jax.Array, jax.Array]:
+    """Both images as float32; raises unless they agree and have at least `least` pixels each way, and the
+    target the scale of the peak, if there is one."""
+    check_images(measure, prediction, target, "in [0, peak], e.g. uint8 / 255", least)
+    if peak is not None:
+        _check_peak(measure, target, peak)
     return jnp.asarray(prediction, jnp.float32), jnp.asarray(target, jnp.float32)
+
+
+def _check_peak(measure: str, target: Image, peak: Any) -> None:
+    """Where values are known. Predictions are scored whatever they are: a network may have diverged."""
+    if not known(peak):
+        return
+    peaks = np.asarray(peak)
+    if not (np.issubdtype(peaks.dtype, np.floating) or np.issubdtype(peaks.dtype, np.integer)):
+        raise TypeError(f"{measure}: peak is {peak!r}; give the greatest possible value, a number")
+    if not (peaks > 0).all():
+        raise ValueError(f"{measure}: peak is {peak}; it must be positive")
+    if known(target):
+        check_scale(measure, "target", *extremes(target), peak=float(peaks.max()))
 
 
 def _mean(values: jax.Array) -> jax.Array:
@@ -53,9 +60,10 @@ def psnr(prediction: Image, target: Image, *, peak: float | jax.Array = 1.0) -> 
     `peak` is a number, or one per image, such as `target.max(axis=(-3, -2, -1))`.
 
     Raises:
-      TypeError, ValueError: images that are not float, not [..., H, W, C], or of different shapes.
+      TypeError, ValueError: images that are no float arrays, not [..., H, W, C], empty, or of different
+        shapes; a peak that is not positive, or, where values are known, a target of another scale.
     """
-    prediction, target = _check("psnr", prediction, target)
+    prediction, target = _check("psnr", prediction, target, peak=peak)
     return 10 * jnp.log10(jnp.square(peak) / _mean((prediction - target) ** 2))
 
 
@@ -86,7 +94,7 @@ def ssim(prediction: Image, target: Image, *, peak: float = 1.0) -> jax.Array:
 
 def ssim_map(prediction: Image, target: Image, *, peak: float = 1.0) -> jax.Array:
     """The values that `ssim` averages, one per window: [..., H - 6, W - 6, C]."""
-    x, y = _check("ssim", prediction, target, least=SSIM_WINDOW)
+    x, y = _check("ssim", prediction, target, SSIM_WINDOW, peak)
     # Variances do not change when both images are shifted; near zero their float32 squares lose least.
     shift = jax.lax.stop_gradient((x + y).mean(axis=(-3, -2), keepdims=True) / 2)
     x, y = x - shift, y - shift
@@ -118,7 +126,7 @@ def ssim_gaussian(prediction: Image, target: Image) -> jax.Array:
     Raises:
       TypeError, ValueError: as for `psnr`.
     """
-    return _mean(ssim_gaussian_map(*_check("ssim_gaussian", prediction, target)))
+    return _mean(ssim_gaussian_map(*_check("ssim_gaussian", prediction, target, peak=1.0)))
 
 
 def ssim_gaussian_map(prediction: jax.Array, target: jax.Array) -> jax.Array:

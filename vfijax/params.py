@@ -1,5 +1,6 @@
 """Parameters that know their architecture."""
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ModelParams:
     """A parameter tree and the config of the network it belongs to.
 
@@ -30,7 +31,11 @@ class ModelParams:
     @property
     def size(self) -> int:
         """The number of parameters."""
-        return sum(leaf.size for leaf in jax.tree.leaves(self.tree))
+        return sum(getattr(leaf, "size", 1) for leaf in jax.tree.leaves(self.tree))
+
+    def __repr__(self) -> str:
+        name = getattr(self.config, "name", self.config)
+        return f"ModelParams({name}, {self.size:,} parameters in {len(jax.tree.leaves(self.tree))} arrays)"
 
     def __contains__(self, name: object) -> bool:
         """Whether the tree has an entry of that name at its top; flax' `TrainState` asks."""
@@ -58,3 +63,17 @@ def _from_state(params: ModelParams, state: dict[str, Any]) -> ModelParams:
 
 
 flax.serialization.register_serialization_state(ModelParams, _to_state, _from_state)
+
+
+def check_params(user: str, params: Any) -> None:
+    """Raises TypeError unless it is a `ModelParams`, and says how to get one."""
+    if isinstance(params, ModelParams):
+        return
+    if isinstance(params, str | os.PathLike):
+        given = f"{type(params).__name__} {os.fspath(params)!r}"
+        way = f"vfijax.load({os.fspath(params)!r}), or vfijax.create(name, key) for a fresh network"
+    elif isinstance(params, dict):
+        given, way = "a dict", "vfijax.ModelParams(tree, config), with the config of the tree's network"
+    else:
+        given, way = type(params).__name__, "what vfijax.load or vfijax.create returns"
+    raise TypeError(f"{user}: params is {given}; ModelParams are needed: give {way}")

@@ -10,6 +10,7 @@ import pytest
 
 import vfijax
 from tests.tolerance import close
+from vfijax import clips
 from vfijax.levels import to_uint8
 from vfijax.models import create, narrow
 from vfijax.models.zooming import forward_clip
@@ -56,7 +57,7 @@ def test_n_frames_become_2n_minus_1(count):
 
 
 def test_the_result_is_that_of_the_network_and_not_clipped():
-    frames = 4 * clip(1, 2, 4, 8) - 1.5
+    frames = 1.9 * clip(1, 2, 4, 8) - 0.45
     large = vfijax.zoom(network(), frames)
     close(large, jax.jit(forward_clip)(network(), frames), terms=100)
     assert large.min() < 0
@@ -68,6 +69,23 @@ def test_uint8_is_rounded_as_when_interpolating():
     found = vfijax.zoom(network(), frames)
     assert np.abs(np.int32(found) - np.int32(to_uint8(as_float))).max() <= 1  # a tie may fall either way
     assert np.mean(found == to_uint8(as_float)) > 0.99
+
+
+def test_sizes_that_are_padded_to_the_same_one_share_a_program(monkeypatch):
+    traced = []
+
+    def repeated(params, frames, **options):
+        traced.append(frames.shape)
+        large = jnp.repeat(jnp.repeat(jnp.repeat(frames, 4, -2), 4, -3), 2, -4)
+        return large[..., 1:, :, :, :]
+
+    monkeypatch.setattr(clips, "apply_to_clip", repeated)
+    jax.clear_caches()
+    for size in [(5, 7), (6, 8), (8, 8), (7, 6)]:
+        expected = (4 * size[0], 4 * size[1], 3)
+        assert vfijax.zoom(network(), clip(3, *size)).shape == (5, *expected)
+        assert vfijax.zoom(network(), jnp.asarray(clip(7, *size)), window=3).shape == (13, *expected)
+    assert traced == [(1, 3, 8, 8, 3)]
 
 
 def test_it_may_be_used_inside_jit_and_grad():

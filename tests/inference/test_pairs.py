@@ -13,7 +13,8 @@ import vfijax
 from tests.tolerance import close
 from vfijax import pairs
 from vfijax.levels import to_float, to_uint8
-from vfijax.models import create, forward, narrow
+from vfijax.models import MODELS, create, forward, guided, narrow
+from vfijax.models.base import apply_network
 from vfijax.pairs import dyadic_times
 
 
@@ -72,7 +73,8 @@ def test_where_the_published_padding_works_the_frame_is_that_of_a_frame_padded_b
 def test_the_result_is_that_of_the_network_and_not_clipped():
     f0, f1 = pair(1, 20, 24)
     close(vfijax.interpolate(network(), f0, f1), jax.jit(forward)(network(), f0, f1)[0], terms=100)
-    np.testing.assert_array_equal(vfijax.interpolate(blend(), 3 * f0, -f1), (3 * f0 - f1) / 2)
+    a, b = np.float32(1.4) * f0, np.float32(-0.4) * f1
+    np.testing.assert_array_equal(vfijax.interpolate(blend(), a, b), (a + b) / 2)
 
 
 @pytest.mark.parametrize("model", [blend, network])
@@ -120,9 +122,9 @@ def traces(monkeypatch):
 
     def counted(*arguments, **options):
         found.append(arguments[0].config.name)
-        return forward(*arguments, **options)
+        return apply_network(*arguments, **options)
 
-    monkeypatch.setattr(pairs, "forward", counted)
+    monkeypatch.setattr(pairs, "apply_network", counted)
     jax.clear_caches()  # of programs that other tests have compiled
     return found
 
@@ -134,6 +136,93 @@ def test_parameters_are_arguments_of_the_compiled_function(traces):
     other = vfijax.interpolate(create(narrow("adacof", taps=3), 1), f0, f1)
     assert traces == ["adacof"]
     assert np.abs(first - other).max() > 1e-4
+
+
+def same_padded_sizes(config):
+    """Sizes that are padded to the same one, which is the last, and one pixel more than that."""
+    multiple, edge = config.framing.multiple, 2 * config.framing.border
+    side = 2 * multiple - edge % multiple  # after its border a multiple
+    less = min(multiple - 1, 3)
+    return [(side - less, side), (side, side - less // 2), (side, side)], (side + 1, side)
+
+
+@pytest.fixture
+def stubs(monkeypatch):
+    """Grows by one each time that a program is traced, whose network is but an average."""
+    found = []
+
+    def average(params, f0, f1, **options):
+        found.append(params.config.name)
+        return jnp.repeat(jnp.repeat((f0 + f1) / 2, params.config.scale, 1), params.config.scale, 2), {}
+
+    monkeypatch.setattr(pairs, "apply_network", average)
+    jax.clear_caches()
+    return found
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("name", MODELS)
+def test_sizes_that_are_padded_to_the_same_one_share_a_program(stubs, name, dtype):
+    """Of NumPy and JAX arrays, at all times, and of `interpolate_n`, which may halve with what it made."""
+    params = vfijax.ModelParams({}, MODELS[name])
+    sizes, larger = same_padded_sizes(params.config)
+    times = [None] if params.config.scale > 1 else [0.25, 0.75] if params.config.any_time else [0.25]
+    for size in sizes:
+        frames = pair(*size, dtype=dtype)
+        motion = np.zeros((1, params.config.guesses, 2, *size), np.float32) if params.config.guesses else None
+        for array in (np.asarray, jnp.asarray):
+            given = [array(frame) for frame in frames]
+            for t in times:
+                named = {"motion": motion} if t is None else {"motion": motion, "t": t}
+                frame = vfijax.interpolate(params, *given, **named)
+                assert frame.shape == (*(params.config.scale * side for side in size), 3)
+            n = 3 if params.config.scale == 1 else 1
+            made = list(vfijax.interpolate_n(params, *given, n, motion=motion))
+            assert len(made) == n and made[0].shape == frame.shape and made[0].dtype == dtype
+    assert stubs == [name]
+    motion = np.zeros((1, params.config.guesses, 2, *larger), np.float32) if params.config.guesses else None
+    vfijax.interpolate(params, *pair(*larger, dtype=dtype), motion=motion)
+    assert len(stubs) == 2
+
+
+def test_the_motion_of_the_coarse_network_shares_its_program_too(monkeypatch):
+    traced = []
+
+    class Still:
+        def __init__(self, widths, steps):
+            traced.append(1)
+
+        def apply(self, variables, f0, f1, reduction):
+            assert reduction == 0
+            return (jnp.zeros((f0.shape[0], 2, 2, *f0.shape[1:3])),)
+
+    monkeypatch.setattr(guided, "Coarse", Still)
+    jax.clear_caches()
+    params = vfijax.ModelParams({"coarse": {}}, narrow("guided", quality="medium"))
+    for size in [(18, 23), (20, 24), (24, 24)]:  # whole cells are 8x8
+        assert pairs.find_motion(params, *pair(*size)).shape == (1, params.config.guesses, 2, *size)
+    assert len(traced) == 1
+
+
+# The framings of all models, each once, and sizes that need one padding or another.
+FRAMINGS = {str(config.framing): config.framing for config in MODELS.values()}
+FRAMINGS["a border"] = narrow("sepconv", taps=5, padding="paper").framing
+
+
+@pytest.mark.parametrize("name", FRAMINGS)
+def test_arrays_of_numpy_are_padded_as_those_of_jax(name):
+    framing = FRAMINGS[name]
+    for size in [(2, 3), (5, 33), (framing.multiple,) * 2]:
+        frames = pair(2, *size)[0]
+        by_numpy, by_jax = framing.prepare(frames), framing.prepare(jnp.asarray(frames))
+        np.testing.assert_array_equal(by_numpy, by_jax)
+        inside = jax.jit(framing.prepare)(frames)
+        np.testing.assert_array_equal(by_numpy, inside)
+        np.testing.assert_array_equal(framing.restore(by_jax, *size), frames)
+        motion = np.moveaxis(frames, -1, 1)[:, None, :2]
+        by_numpy, by_jax = framing.prepare_motion(motion), framing.prepare_motion(jnp.asarray(motion))
+        np.testing.assert_array_equal(by_numpy, by_jax)
+        assert by_numpy.shape[-2:] == framing.prepare(frames).shape[1:3]
 
 
 # ------------------------------------------------------------------------------------------ times

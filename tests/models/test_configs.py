@@ -9,7 +9,7 @@ import pytest
 
 import vfijax
 from vfijax.channels import Edge, Widths
-from vfijax.models import MODELS, config_for, create, forward, narrow, shapes
+from vfijax.models import MODELS, config_for, create, forward, narrow, shapes, traced_shapes
 
 NETWORKS = [name for name, config in MODELS.items() if hasattr(config, "widths")]
 EVERY_NETWORK = pytest.mark.parametrize("name", NETWORKS)
@@ -32,6 +32,91 @@ def layers(tree, path=()):
 
 def layer_shapes(config):
     return {path: {k: v.shape for k, v in entries.items()} for path, entries in layers(shapes(config))}
+
+
+# ------------------------------------------------------------------------------------------ shapes
+
+# Every model, and every field that adds or takes layers.
+FORMS = [(name, {}) for name in MODELS]
+FORMS += [("zooming_slowmo", {"ablation": ablation, "blocks": 1}) for ablation in "abcd"]
+FORMS += [
+    ("zooming_slowmo", {"blocks": 2, "alignment": "warped", "groups": 2}),
+    ("zooming_slowmo", {"blocks": 0, "masks": False}),
+    ("dsepconv", {"masks": False, "taps": 7}),
+    ("edsc_m", {"masks": False}),
+    ("sepconv", {"padding": "paper", "taps": 5}),
+    ("guided", {"coarse": False, "residual": False, "quality": "fine"}),
+    ("adaconv", {"taps": 3}),
+    ("cdfi", {"taps": 5, "features": "filtered"}),
+]
+
+
+def in_order(tree):
+    """The keys of a tree as they come."""
+    return [(key, in_order(value)) for key, value in tree.items()] if isinstance(tree, dict) else tree
+
+
+@pytest.mark.parametrize(("name", "changes"), FORMS, ids=str)
+def test_shapes_from_the_graph_are_exactly_those_of_tracing(name, changes):
+    changes = {"blocks": 1, **changes} if name == "zooming_slowmo" else changes
+    config = different(name, **changes) if name in NETWORKS else config_for(name, **changes)
+    assert in_order(shapes(config)) == in_order(traced_shapes(config))
+
+
+@pytest.mark.slow
+@EVERY_NETWORK
+def test_shapes_of_the_full_networks_are_those_of_tracing(name):
+    assert in_order(shapes(MODELS[name])) == in_order(traced_shapes(MODELS[name]))
+
+
+def test_no_network_is_traced_for_its_shapes(monkeypatch):
+    monkeypatch.setattr(
+        vfijax.models, "traced_shapes", lambda config: pytest.fail(f"{config.name} is traced")
+    )
+    shapes.cache_clear()
+    for name, config in MODELS.items():
+        assert bool(shapes(config)) == config.learned, name
+
+
+def test_a_network_that_declares_no_sizes_is_traced():
+    @dataclasses.dataclass(frozen=True)
+    class Own(type(narrow("coarse_motion"))):
+        def graph(self):
+            edges = (dataclasses.replace(edge, size=None) for edge in super().graph().edges)
+            return dataclasses.replace(super().graph(), edges=tuple(edges))
+
+    own = Own("own", narrow("coarse_motion").widths)
+    assert own.graph().shapes() is None
+    assert shapes(own) == shapes(narrow("coarse_motion"))
+
+
+# --------------------------------------------------------------------------------------------- x64
+
+TINY = {"zooming_slowmo": {"blocks": 1}}
+EVERY_TINY = pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name].learned])
+
+
+@EVERY_TINY
+def test_parameters_are_float32_with_64_bits_too_and_so_are_those_that_begin_otherwise(name, float64):
+    shapes.cache_clear()
+    fresh = create(narrow(name, **TINY.get(name, {})), 0)
+    trees = {
+        "fresh": fresh.tree,
+        "near the blend": fresh.config.near_blend(fresh.tree),
+        "as published": fresh.config.published(fresh.tree, 0),
+        "traced": traced_shapes(fresh.config) if name == "coarse_motion" else shapes(fresh.config),
+    }
+    for kind, tree in trees.items():
+        assert {leaf.dtype for leaf in jax.tree.leaves(tree)} == {jnp.dtype("float32")}, kind
+
+
+def test_parameters_do_not_depend_on_the_bits_that_are_enabled():
+    config = narrow("coarse_motion")
+    usual = create(config, 1).tree
+    with jax.enable_x64(True):
+        shapes.cache_clear()
+        wide = create(config, 1).tree
+    jax.tree.map(np.testing.assert_array_equal, usual, wide)
 
 
 # ------------------------------------------------------------------------------------------ counts

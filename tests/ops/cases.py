@@ -259,7 +259,9 @@ DSEPCONV = [
     dsepconv_case("five taps a side, one channel", channels=1, n=5),
     dsepconv_case("five taps, padded, two channels", channels=2, n=5, padded=True, grid="centred"),
     dsepconv_case("a single tap", channels=4, n=1, batch=2),
-    dsepconv_case("an even number of taps, seven channels", channels=7, n=4, grid="centred"),
+    dsepconv_case(
+        "an even number of taps, padded, seven channels", channels=7, n=4, padded=True, grid="centred"
+    ),
     dsepconv_case("offsets far outside", reach=50.0, masked=False),
     dsepconv_case("a single row", 1, 7, n=5),
 ]

@@ -218,7 +218,7 @@ ERRORS = {
         options={"dilation": 2},
         image=lambda image: np.pad(image, [(0, 0), (1, 1), (1, 1), (0, 0)]),
     ),
-    "dilation 0": refusal("dilation is 0; it must be at least 1", options={"dilation": 0}),
+    "dilation 0": refusal("dilation is 0; at least 1 is needed", options={"dilation": 0}),
     "unknown rounding": refusal(
         "rounding is 'round'; give one of floor, trunc", options={"rounding": "round"}
     ),

@@ -155,7 +155,9 @@ SEPCONV_ERRORS = {
     "kernels that differ": refusal(
         "(1, 1, 6, 7)); they must be equal", horizontal=lambda kernel: kernel[:, :1]
     ),
-    "no taps": refusal("shape (1, 0, 6, 7); at least one tap", **both(lambda kernel: kernel[:, :0])),
+    "no taps": refusal(
+        "shape (1, 0, 6, 7); every axis needs at least 1", **both(lambda kernel: kernel[:, :0])
+    ),
     "image of another size": refusal(
         "image is (1, 7, 9, 3) but kernels of n=3 over 1x6x7 need [1, 6, 7, C], or padded [1, 8, 9, C]",
         image=lambda image: image[:, 1:],
@@ -172,7 +174,7 @@ ADAPTIVE_ERRORS = {
     "integer kernels": refusal("kernel is int32; a floating", TypeError, kernel=integers),
     "taps that are no square": refusal("8 taps are no square", kernel=lambda kernel: kernel[:, :8]),
     "no taps": refusal(
-        "adaptive_conv: the kernels have shape (1, 0, 6, 7)", kernel=lambda kernel: kernel[:, :0]
+        "adaptive_conv: kernel has shape (1, 0, 6, 7); every axis", kernel=lambda kernel: kernel[:, :0]
     ),
     "image of another size": refusal(
         "need [1, 6, 6, C], or padded [1, 8, 8", kernel=lambda kernel: kernel[..., 1:]

@@ -325,6 +325,112 @@ def test_it_works_on_the_parameters_of_a_model():
     np.testing.assert_array_equal(layer["kernel"] == 0, jnp.abs(old["kernel"]) <= 0.1)
 
 
+# ------------------------------------------------------------------------ numbers that are traced
+
+HYPER = dict(learning_rate=0.1, l1=0.5, proximal_steps=3)
+INJECTED = {
+    "numbers": HYPER,
+    "rounds": dict(HYPER, orthant_steps=2),
+    "an eps": dict(HYPER, eps=0.01),
+    "a schedule": dict(HYPER, learning_rate=lambda step: 0.1 / (step + 1)),
+    "a whole number as rate": dict(HYPER, learning_rate=1),
+    "arrays": {name: jnp.asarray(value) for name, value in HYPER.items()},
+    "arrays of NumPy": {name: np.asarray(value) for name, value in HYPER.items()},
+}
+
+
+@pytest.mark.parametrize("wrap", [plain, jax.jit])
+@pytest.mark.parametrize("name", INJECTED)
+def test_injected_hyperparameters_give_the_same_steps(name, wrap):
+    x, grads = random_problem(3)
+    found = descend(optax.inject_hyperparams(obproxsg)(**INJECTED[name]), x, grads, wrap)
+    same(found, descend(obproxsg(**INJECTED[name]), x, grads, wrap))
+
+
+def test_injected_hyperparameters_work_with_dense_leaves():
+    x, grads = random_problem(4)
+    tree, steps = {"a": x, "b": x[:3]}, [{"a": g, "b": g[:3]} for g in grads]
+    injected = optax.inject_hyperparams(obproxsg_with_dense, static_args="dense")
+    optimizers = [make(**HYPER, dense={"a": False, "b": True}) for make in (injected, obproxsg_with_dense)]
+    optimizers.append(injected(**HYPER, dense=lambda tree: {"a": False, "b": True}))
+    ends = [run(optimizer, tree, steps, jax.jit) for optimizer in optimizers]
+    for end in ends[1:]:
+        jax.tree.map(np.testing.assert_array_equal, ends[0], end)
+
+
+def test_hyperparameters_may_be_changed_between_steps():
+    x, grads = random_problem(5, steps=2)
+    optimizer = optax.inject_hyperparams(obproxsg)(**HYPER)
+    update = jax.jit(optimizer.update)
+    state = optimizer.init(x)
+    for rate, gradient in zip((0.1, 0.2), grads, strict=True):
+        state.hyperparams["learning_rate"] = jnp.asarray(rate)
+        updates, state = update(gradient, state, x)
+        expected = run(obproxsg(**{**HYPER, "learning_rate": rate}), x, [gradient])
+        same([optax.apply_updates(x, updates)], [expected])
+
+
+def test_a_whole_optimiser_may_be_made_inside_jit():
+    x, grads = random_problem(6, steps=1)
+
+    @jax.jit
+    def step(rate, l1, proximal, orthant, eps):
+        return run(obproxsg(rate, l1, proximal, orthant, eps), x, grads)
+
+    same([step(0.1, 0.5, 1, 2, 0.0)], [run(obproxsg(0.1, 0.5, 1, 2), x, grads)])
+
+
+# --------------------------------------------------------------------------- leaves that do not move
+
+STILL = {
+    "whole numbers": jnp.arange(3),
+    "8 bits": jnp.arange(3, dtype=jnp.uint8),
+    "booleans": jnp.asarray([True, False, True]),
+}
+OPTIMIZERS = {
+    "obproxsg": obproxsg(0.1, 0.5, 1),
+    "orthant": obproxsg(0.1, 0.5, 0),
+    "with dense": obproxsg_with_dense(0.1, 0.5, 1, dense=one_dimensional),
+    "with sparse": obproxsg_with_dense(0.1, 0.5, 1, dense=lambda tree: jax.tree.map(lambda _: False, tree)),
+}
+
+
+@pytest.mark.parametrize("wrap", [plain, jax.jit])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("leaf", STILL)
+def test_leaves_that_are_not_floating_point_stay_whatever_their_gradient(leaf, optimizer, wrap):
+    optimizer, still = OPTIMIZERS[optimizer], STILL[leaf]
+    tree = {"x": jnp.ones((2, 2)), "still": still}
+    float0 = jax.grad(lambda t: jnp.sum(t["x"] ** 2), allow_int=True)(tree)["still"]
+    assert float0.dtype == jax.dtypes.float0
+    for gradient in (jnp.zeros(3), jnp.ones(3), jnp.ones(3, still.dtype), float0, None):
+        grads = {"x": jnp.ones((2, 2)), "still": gradient}
+        updates, _ = wrap(lambda state, grads=grads: optimizer.update(grads, state, tree))(
+            optimizer.init(tree)
+        )
+        after = optax.apply_updates(tree, updates)
+        np.testing.assert_array_equal(after["still"], still)
+        assert after["still"].dtype == still.dtype and (after["x"] != tree["x"]).all()
+
+
+def test_gradients_that_cannot_be_those_of_a_parameter_are_refused():
+    x = jnp.ones((2, 2))
+    optimizer = obproxsg(0.1, 0.5, 1)
+    for gradient, error, message in [
+        (jnp.ones(2), ValueError, r"a gradient is \(2,\), its parameter \(2, 2\)"),
+        (
+            np.zeros((2, 2), jax.dtypes.float0),
+            TypeError,
+            r"of a parameter float32\[2, 2\] is float0; give zeros",
+        ),
+        (None, TypeError, r"of a parameter float32\[2, 2\] is None; give zeros"),
+    ]:
+        with pytest.raises(error, match=f"obproxsg: .*{message}"):
+            optimizer.update([gradient], optimizer.init([x]), [x])
+    with pytest.raises(TypeError, match="obproxsg: a parameter is complex64; real ones are needed"):
+        optimizer.update(x, optimizer.init(x), x.astype(jnp.complex64))
+
+
 # -------------------------------------------------------------------------------------- mistakes
 
 
@@ -356,6 +462,22 @@ MISTAKES = [
     (dict(orthant_steps=-2), ValueError, "orthant_steps is -2"),
     (dict(orthant_steps="all"), TypeError, "orthant_steps is 'all'"),
     (dict(proximal_steps=0, orthant_steps=0), ValueError, "both 0"),
+    (dict(learning_rate="x"), TypeError, "learning_rate is 'x'; give a positive number, or a function of"),
+    (dict(learning_rate=None), TypeError, "learning_rate is None; give a positive number"),
+    (dict(learning_rate=True), TypeError, "learning_rate is True"),
+    (dict(learning_rate=1j), TypeError, "learning_rate is 1j"),
+    (dict(learning_rate=[0.1]), TypeError, r"learning_rate is \[0.1\]"),
+    (dict(learning_rate=np.ones(2)), TypeError, r"learning_rate is array\(\[1., 1.\]\)"),
+    (dict(learning_rate=np.float32(0)), ValueError, "learning_rate is 0.0; it must be positive"),
+    (dict(learning_rate=jnp.asarray(-1.0)), ValueError, "learning_rate is -1.0"),
+    (dict(learning_rate=float("inf")), ValueError, "learning_rate is inf"),
+    (dict(learning_rate=float("nan")), ValueError, "learning_rate is nan"),
+    (dict(l1="1e-4"), TypeError, "l1 is '1e-4'; give a number"),
+    (dict(l1=None), TypeError, "l1 is None; give a number"),
+    (dict(eps=None), TypeError, "eps is None"),
+    (dict(eps=jnp.asarray(-1.0)), ValueError, "eps is -1.0"),
+    (dict(proximal_steps=jnp.asarray(1.0)), TypeError, "proximal_steps is .*steps_of_epochs"),
+    (dict(proximal_steps=None), TypeError, "proximal_steps is None"),
 ]
 
 
@@ -370,5 +492,8 @@ def test_epochs_become_iterations_as_in_the_published_code():
     assert steps_of_epochs(2, 1001, 8) == 250
     assert steps_of_epochs(3, 5, 8) == 3
     assert steps_of_epochs(3, 0, 8) == 3
+    assert steps_of_epochs(np.int64(2), np.int32(16), np.uint8(8)) == 4
     with pytest.raises(ValueError, match="batch at least 1"):
         steps_of_epochs(1, 10, 0)
+    with pytest.raises(TypeError, match=r"steps_of_epochs: epochs is 1\.5; a whole number is needed"):
+        steps_of_epochs(1.5, 10, 1)

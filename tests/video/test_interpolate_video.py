@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 import vfijax.video.interpolating as interpolating
+from vfijax import pairs
 from vfijax.media import Frame, MediaError, VideoReader, VideoWriter, find_images, read_image, write_image
+from vfijax.models import MODELS
+from vfijax.params import ModelParams
 from vfijax.video import interpolate_video
 
 
@@ -247,3 +250,25 @@ def test_a_rate_for_a_video_is_refused(make_clip, run):
 def test_a_rate_of_zero_is_refused(folder, run):
     with pytest.raises(ValueError, match="fps is 0; give a positive number"):
         run(folder, fps=F(0))
+
+
+# ------------------------------------------------------------------------------------- programs
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_videos_whose_frames_are_padded_to_one_size_share_a_program(make_clip, tmp_path, monkeypatch, factor):
+    traced = []
+
+    def average(params, f0, f1, **options):
+        traced.append(f0.shape)
+        return (f0 + f1) / 2, {}
+
+    monkeypatch.setattr(pairs, "apply_network", average)
+    jax.clear_caches()
+    params = ModelParams({}, MODELS["adacof"])
+    for width, height in [(36, 40), (52, 64), (64, 64)]:
+        source = make_clip(name=f"{width}.mp4", width=width, height=height, frames=3)
+        interpolate_video(source, tmp_path / f"made{width}", params, factor=factor)
+        made = find_images(tmp_path / f"made{width}")
+        assert len(made) == 2 * factor + 1 and read_image(made[1]).shape == (height, width, 3)
+    assert traced == [(1, 64, 64, 3)]

@@ -5,14 +5,16 @@ import threading
 from fractions import Fraction as F
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import vfijax
+from vfijax import clips
 from vfijax.checkpoint import save
 from vfijax.cli import main
 from vfijax.media import MediaError, VideoReader, find_images, read_image, write_image
-from vfijax.models import narrow
+from vfijax.models import MODELS, narrow
 from vfijax.params import ModelParams
 from vfijax.video import interpolate_video, zoom_video, zooming
 
@@ -375,3 +377,22 @@ def test_a_mistake_is_one_line(make_clip, tmp_path, checkpoint, capsys, options,
     errors = capsys.readouterr().err
     assert errors.startswith("vfijax: error: ") and errors.count("\n") == 1
     assert message in errors
+
+
+# Programs
+
+
+def test_videos_whose_frames_are_padded_to_one_size_share_a_program(make_clip, tmp_path, monkeypatch):
+    traced = []
+
+    def repeated(params, frames, **options):
+        traced.append(frames.shape)
+        return jnp.repeat(jnp.repeat(jnp.repeat(frames, 4, -2), 4, -3), 2, -4)[..., 1:, :, :, :]
+
+    monkeypatch.setattr(clips, "apply_to_clip", repeated)
+    jax.clear_caches()
+    params = ModelParams({}, MODELS["zooming_slowmo"])
+    for width, height in [(30, 22), (32, 24), (30, 24)]:
+        source = make_clip(name=f"{width}x{height}.mp4", width=width, height=height, frames=4)
+        zoom_video(source, tmp_path / f"{width}x{height}", params, cuts=False)
+    assert traced == [(1, 4, 24, 32, 3)]

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vfijax.losses.pixel import of_frames
 from vfijax.perceptual import load_vgg, vgg_features, way_to_get
 
 DEPTHS = {"vgg": 16, "vgg19": 19}  # term: of its network
@@ -14,6 +15,7 @@ DEPTHS = {"vgg": 16, "vgg19": 19}  # term: of its network
 Networks = Mapping[str, Any]
 
 
+@of_frames
 def vgg(prediction: jax.Array, target: jax.Array, networks: Networks) -> jax.Array:
     """Mean squared difference of VGG16 features, conv4_3 before its ReLU (CDFI and AdaCoF code).
 
@@ -22,6 +24,7 @@ def vgg(prediction: jax.Array, target: jax.Array, networks: Networks) -> jax.Arr
     return jnp.mean(jnp.square(_difference("vgg", prediction, target, networks)))
 
 
+@of_frames
 def vgg19(prediction: jax.Array, target: jax.Array, networks: Networks) -> jax.Array:
     """Euclidean norm, not squared, of all differences of VGG19 features, relu4_4 (replication of SepConv).
 

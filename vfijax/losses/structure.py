@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vfijax.losses.pixel import absolute
+from vfijax.losses.pixel import absolute, of_frames
 from vfijax.metrics import ssim_gaussian_map
 from vfijax.window_sums import apply, window_matrix
 
@@ -12,6 +12,7 @@ LEVELS = 5
 _BELL = np.exp(-np.square(np.arange(5) - 2) / 4)
 
 
+@of_frames
 def ssim(prediction: jax.Array, target: jax.Array) -> jax.Array:
     """Minus the mean SSIM of frames [..., H, W, C] in [0, 1], so -1 at best.
 
@@ -21,6 +22,7 @@ def ssim(prediction: jax.Array, target: jax.Array) -> jax.Array:
     return -jnp.mean(ssim_gaussian_map(prediction, target))
 
 
+@of_frames
 def laplacian(prediction: jax.Array, target: jax.Array) -> jax.Array:
     """Mean absolute difference of Laplacian pyramids, summed over levels (option of Zooming Slow-Mo's code).
 

@@ -2,6 +2,7 @@
 
 import functools
 import zlib
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,8 +11,9 @@ import numpy as np
 
 from vfijax.channels import Widths
 from vfijax.command import nearest
+from vfijax.inputs import known, whole_number
 from vfijax.models import adacof, adaconv, cdfi, coarse, dsepconv, edsc, flow, guided, sepconv, zooming
-from vfijax.models.base import ModelConfig, forward
+from vfijax.models.base import ModelConfig, declared_graph, forward
 from vfijax.models.blend import BlendConfig
 from vfijax.params import ModelParams
 
@@ -85,11 +87,27 @@ def narrow(name: str, width: int = 4, **changes: Any) -> ModelConfig:
 
 @functools.cache
 def shapes(config: ModelConfig) -> Any:
-    """The parameter tree of a config as `jax.ShapeDtypeStruct` leaves, without computing anything."""
+    """The parameter tree of a config as `jax.ShapeDtypeStruct` leaves, float32 also where x64 is enabled.
+
+    They follow from the channel graph; where a config declares none, or one without the sizes of kernels,
+    from tracing the module, which takes seconds for a large one.
+    """
+    graph = declared_graph(config)
+    declared = None if graph is None else graph.shapes()
+    if declared is None:
+        return traced_shapes(config)
+    leaf = partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
+    return jax.tree.map(leaf, declared, is_leaf=lambda node: isinstance(node, tuple))
+
+
+@functools.cache
+def traced_shapes(config: ModelConfig) -> Any:
+    """The same by tracing the module, whatever its graph says."""
     frame = jax.ShapeDtypeStruct((1, config.stride, config.stride, 3), jnp.float32)
     motion = jax.ShapeDtypeStruct((1, config.guesses, 2, config.stride, config.stride), jnp.float32)
     named = {"motion": motion} if config.guesses else {}
-    variables = jax.eval_shape(config.module("xla").init, jax.random.key(0), frame, frame, **named)
+    with jax.enable_x64(False):
+        variables = jax.eval_shape(config.module("xla").init, jax.random.key(0), frame, frame, **named)
     return variables.get("params", {})
 
 
@@ -101,14 +119,38 @@ def create(name: str | ModelConfig, key: jax.Array | int, **changes: Any) -> Mod
     drawn from its own generator, seeded by `key` and the leaf's path: the same key gives the same
     parameters on every device, and a leaf does not depend on the other leaves.
 
+    Parameters are float32, also where x64 is enabled.
+
     Args:
       name: an entry of `MODELS`, or a config derived from one.
-      key: an integer seed or a `jax.random` key.
+      key: a whole number from 0 on, or a `jax.random` key.
       **changes: fields of the model's config, such as `taps`, `dilation` or `rounding`.
+
+    Raises:
+      ValueError: an unknown model or field, a key below 0.
+      TypeError: `name` is neither, or `key` is no key or is traced.
     """
-    config = config_for(name, **changes) if isinstance(name, str) else name.replace(**changes)
-    seed = [int(key)] if isinstance(key, int) else np.asarray(jax.random.key_data(key)).ravel().tolist()
-    return ModelParams(_draw(shapes(config), seed, ()), config)
+    if isinstance(name, str):
+        config = config_for(name, **changes)
+    elif isinstance(name, ModelConfig):
+        config = name.replace(**changes)
+    else:
+        given = f"{type(name).__name__}; give the name of a model or a config, such as vfijax.MODELS['cdfi']"
+        raise TypeError(f"create: name is {given}")
+    return ModelParams(_draw(shapes(config), _seed(key), ()), config)
+
+
+def _seed(key: Any) -> list[int]:
+    """What starts the generators."""
+    if not known(key):
+        raise TypeError("create: key is traced; values are drawn by NumPy: call create outside of jax.jit")
+    if np.ndim(key) == 0 and not jnp.issubdtype(getattr(key, "dtype", int), jax.dtypes.prng_key):
+        return [whole_number("create", "key", key, 0)]
+    try:
+        return np.asarray(jax.random.key_data(key)).ravel().tolist()
+    except TypeError:
+        given = f"an array {key.dtype}{list(key.shape)}"
+        raise TypeError(f"create: key is {given}; give a whole number or a jax.random key") from None
 
 
 # Leaves that are not drawn; the bias of a normalisation (which has a scale) is zero as well.

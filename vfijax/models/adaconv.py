@@ -70,10 +70,10 @@ class AdaConvConfig(ModelConfig):
         fixed = {"pair": 6, "kernels": 2 * self.taps**2}
         edges: list[Edge] = []
         source = "pair"
-        for name, (_, _, normalised) in LAYERS.items():
+        for name, (size, _, normalised) in LAYERS.items():
             target = "kernels" if name == "fc2" else name
-            edges.append(Edge((name,), (source,), target))
-            edges += [Edge((f"{name}_norm",), (), target)] if normalised else []
+            edges.append(Edge((name,), (source,), target, size=size))
+            edges += [Edge((f"{name}_norm",), (), target, size=0)] if normalised else []
             source = target
         return ChannelGraph(widths={**self.widths, **fixed}, edges=tuple(edges), fixed=frozenset(fixed))
 
@@ -83,7 +83,10 @@ class AdaConvConfig(ModelConfig):
         centre[self.taps // 2, :, self.taps // 2] = np.log(7 * max(count - 1, 1))
         last = {"kernel": tree["fc2"]["kernel"], "bias": jnp.asarray(centre.ravel())}
         hidden = {
-            name: {"kernel": tree[name]["kernel"] * np.sqrt(6), "bias": jnp.zeros_like(tree[name]["bias"])}
+            name: {
+                "kernel": tree[name]["kernel"] * float(np.sqrt(6)),
+                "bias": jnp.zeros_like(tree[name]["bias"]),
+            }
             for name in LAYERS
             if name != "fc2"
         }

@@ -2,16 +2,20 @@
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vfijax.channels import ChannelGraph
+from vfijax.inputs import check_frames, check_values
 from vfijax.layers import PadMode, pad_edges, pad_to_multiple
 from vfijax.media.flow import Search
-from vfijax.params import ModelParams
+from vfijax.ops.dispatch import check_implementation
+from vfijax.params import ModelParams, check_params
 
 Colours = Literal["RGB", "BGR"]
 Kind = Literal["pair", "clip"]
@@ -41,26 +45,54 @@ class Framing:
     border: int = 0
     colours: Colours = "RGB"
 
-    def prepare(self, frame: jax.Array) -> jax.Array:
-        """[B, H, W, 3] to the frame that the module receives."""
-        return pad_to_multiple(pad_edges(self.reorder(frame), self.border), self.multiple, self.mode)
+    def prepare(self, frames: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+        """[..., H, W, 3] to the frames that the module receives; NumPy arrays stay in NumPy.
 
-    def prepare_motion(self, motion: jax.Array) -> jax.Array:
-        """[B, G, 2, H, W] to the size of a prepared frame; what is added moves as the edge does."""
-        height, width = motion.shape[-2:]
-        sides = (
-            (self.border, self.border + -(side + 2 * self.border) % self.multiple) for side in (height, width)
+        Not a part of the network's program, which takes long to compile and so knows the padded size alone.
+        """
+        if self.colours == "RGB" and self._fits(*frames.shape[-3:-1]):
+            return frames
+        return _prepared(frames, self) if isinstance(frames, np.ndarray) else _jitted_prepared(frames, self)
+
+    def prepare_motion(self, motion: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
+        """[B, G, 2, H, W] to the size of prepared frames; what is added moves as the edge does."""
+        if self._fits(*motion.shape[-2:]):
+            return motion
+        return (
+            _prepared_motion(motion, self) if isinstance(motion, np.ndarray) else _jitted_motion(motion, self)
         )
-        return jnp.pad(motion, [(0, 0)] * 3 + [*sides], mode="edge")
 
-    def restore(self, frame: jax.Array, height: int, width: int, scale: int = 1) -> jax.Array:
-        """The part of the module's output that belongs to a frame of `height` x `width`."""
-        top, bottom, right = (scale * n for n in (self.border, self.border + height, self.border + width))
-        return self.reorder(frame[:, top:bottom, top:right])
+    def restore(self, frames: jax.Array, height: int, width: int, scale: int = 1) -> jax.Array:
+        """The part of the module's output that belongs to frames of `height` x `width`."""
+        if self.colours == "RGB" and self._fits(height, width):
+            return frames
+        return _restored(frames, self, (scale * height, scale * width), scale * self.border)
+
+    def _fits(self, height: int, width: int) -> bool:
+        return not (self.border or height % self.multiple or width % self.multiple)
 
     def reorder(self, frame: jax.Array) -> jax.Array:
         """RGB to the order of the network and back, which is the same."""
         return frame[..., ::-1] if self.colours == "BGR" else frame
+
+
+def _prepared(frames: Any, framing: Framing) -> Any:
+    bordered = pad_edges(framing.reorder(frames), framing.border)
+    return pad_to_multiple(bordered, framing.multiple, framing.mode)
+
+
+def _prepared_motion(motion: Any, framing: Framing) -> Any:
+    bordered = pad_edges(motion[..., None], framing.border)
+    return pad_to_multiple(bordered, framing.multiple, "edge")[..., 0]
+
+
+_jitted_prepared = jax.jit(_prepared, static_argnums=1)
+_jitted_motion = jax.jit(_prepared_motion, static_argnums=1)
+
+
+@partial(jax.jit, static_argnums=(1, 2, 3))
+def _restored(frames: jax.Array, framing: Framing, size: tuple[int, int], start: int) -> jax.Array:
+    return framing.reorder(frames[..., start : start + size[0], start : start + size[1], :])
 
 
 @dataclass(frozen=True)
@@ -201,29 +233,85 @@ def forward(
       tuple or dict.
 
     Raises:
-      ValueError: `t` for a model that knows the middle only or of another shape, `motion` for one that
-        takes none or of another shape.
+      TypeError: no `ModelParams`, frames that are no floating-point arrays.
+      ValueError: frames of another rank or size, NaN or another scale than [0, 1] (where values are known),
+        `t` for a model that knows the middle only or of another shape, `motion` for one that takes none or
+        of another shape, an unknown implementation or precision.
     """
+    check_params("forward", params)
+    _check_batches(f0, f1)
+    check_implementation(implementation)
+    check_precision("forward", precision)
     config = params.config
     if t is not None and not config.any_time:
         raise ValueError(
             f"forward: {config.name} knows the middle frame only; leave t out, or use vfijax.interpolate, "
             "which reaches other times by halving the interval"
         )
-    if t is not None and jnp.shape(t) not in ((), f0.shape[:1]):
-        raise ValueError(f"forward: t has shape {jnp.shape(t)}; give a number or [B], here {f0.shape[:1]}")
+    if t is not None and np.shape(t) not in ((), f0.shape[:1]):
+        raise ValueError(f"forward: t has shape {np.shape(t)}; give a number or [B], here {f0.shape[:1]}")
+    wanted = (f0.shape[0], config.guesses, 2, *f0.shape[1:3]) if config.guesses else None
+    if motion is not None and np.shape(motion) != wanted:
+        given = np.shape(motion)
+        raise ValueError(f"forward: motion has shape {given}; {config.name} takes {wanted or 'none'}")
+    check_values("forward", "frame", f0=f0, f1=f1)
     if config.guesses and motion is None:
         motion = config.motion(params.tree, f0, f1)
-    given = () if motion is None else jnp.shape(motion)
-    wanted = (f0.shape[0], config.guesses, 2, *f0.shape[1:3]) if config.guesses else ()
-    if given != wanted:
-        raise ValueError(f"forward: motion has shape {given}; {config.name} takes {wanted or 'none'}")
     framing, (height, width) = config.framing, f0.shape[1:3]
-    f0, f1 = (framing.prepare(jnp.asarray(f, jnp.float32)) for f in (f0, f1))
-    times = () if t is None else (jnp.asarray(t, jnp.float32),)
-    module = config.module(implementation, reference_grads)
-    tree = jax.tree.map(lambda leaf: leaf.astype(precision), params.tree)  # a layer computes in its dtype
-    named = {} if motion is None else {"motion": framing.prepare_motion(jnp.asarray(motion, jnp.float32))}
-    frame, aux = module.apply({"params": tree}, f0, f1, *times, **named)
+    frame, aux = apply_network(
+        params,
+        framing.prepare(f0),
+        framing.prepare(f1),
+        t=t,
+        motion=None if motion is None else framing.prepare_motion(motion),
+        implementation=implementation,
+        reference_grads=reference_grads,
+        precision=precision,
+    )
     warped = tuple(framing.reorder(image) for image in aux.get("warped", ()))
     return framing.restore(frame, height, width, config.scale), {**aux, "warped": warped}
+
+
+def apply_network(
+    params: ModelParams,
+    f0: jax.Array | np.ndarray,
+    f1: jax.Array | np.ndarray,
+    *,
+    t: float | jax.Array | None = None,
+    motion: jax.Array | np.ndarray | None = None,
+    implementation: str = "auto",
+    reference_grads: bool = False,
+    precision: str = "float32",
+) -> tuple[jax.Array, dict[str, Any]]:
+    """`forward` between `Framing.prepare` and `Framing.restore`: what depends on the padded size alone."""
+    f0, f1 = (jnp.asarray(f, jnp.float32) for f in (f0, f1))
+    times = () if t is None else (jnp.asarray(t, jnp.float32),)
+    module = params.config.module(implementation, reference_grads)
+    tree = jax.tree.map(lambda leaf: leaf.astype(precision), params.tree)  # a layer computes in its dtype
+    named = {} if motion is None else {"motion": jnp.asarray(motion, jnp.float32)}
+    return module.apply({"params": tree}, f0, f1, *times, **named)
+
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def check_precision(user: str, precision: str) -> None:
+    """Raises ValueError unless it is one of `PRECISIONS`."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"{user}: precision is {precision!r}; give one of {', '.join(PRECISIONS)}")
+
+
+def _check_batches(f0: Any, f1: Any) -> None:
+    check_frames("forward", f0=f0, f1=f1)
+    for name, frames in (("f0", f0), ("f1", f1)):
+        if frames.dtype == np.uint8:
+            raise TypeError(
+                f"forward: {name} is uint8; give floats in [0, 1], such as vfijax.levels.to_float"
+            )
+        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.shape[0] < 1 or min(frames.shape[1:3]) < 2:
+            raise ValueError(
+                f"forward: {name} has shape {tuple(frames.shape)}; RGB [B, H, W, 3] is needed, B at least "
+                "1, H and W at least 2"
+            )
+    if f0.shape != f1.shape:
+        raise ValueError(f"forward: f0 is {tuple(f0.shape)} but f1 {tuple(f1.shape)}; they must agree")

@@ -23,7 +23,7 @@ from vfijax.channels import NO_WIDTHS, ChannelGraph, Edge, Widths
 from vfijax.layers import Conv, pad_edges, resize
 from vfijax.models.adacof import COMPRESSED, OCCLUSION, TAP_HEADS, tap_fields, tap_starts
 from vfijax.models.base import ModelConfig
-from vfijax.models.gridnet import GridNet, gridnet_edges, gridnet_widths
+from vfijax.models.gridnet import GridNet, gridnet_edges, gridnet_slopes, gridnet_widths
 from vfijax.models.unet import LEVELS, MEAN, Head, Start, UNet, near_copy, unet_edges, unet_widths
 from vfijax.ops.adacof import Taps, adacof
 from vfijax.ops.bilinear import Rounding
@@ -66,11 +66,14 @@ class CDFIConfig(ModelConfig):
         filters: tuple[Edge, ...] = ()
         maps: list[tuple[str, ...]] = [(f"level{i}",) for i in LEVELS]
         if self.features == "filtered":
-            filters = tuple(Edge(("features", f"level{i}"), (f"level{i}",), f"feature{i}") for i in LEVELS)
+            filters = tuple(
+                Edge(("features", f"level{i}"), (f"level{i}",), f"feature{i}", size=1) for i in LEVELS
+            )
             maps = [(f"feature{i}",) * 2 for i in LEVELS]
         inputs = ("rgb", "rgb", *(space for pair in maps for space in pair))
         edges = (*unet_edges(self.heads), *filters, *gridnet_edges(inputs))
-        return ChannelGraph(widths={**self.widths, **fixed}, edges=edges, fixed=frozenset(fixed))
+        widths, fixed_spaces = {**self.widths, **fixed}, frozenset(fixed)
+        return ChannelGraph(widths, edges, fixed_spaces, slopes=gridnet_slopes())
 
     def near_blend(self, tree: Any) -> Any:
         """As in AdaCoF, and a blend mask that nearly leaves the synthesised frame out.

@@ -24,7 +24,7 @@ import numpy as np
 
 from vfijax.channels import NO_WIDTHS, ChannelGraph, Edge, Widths
 from vfijax.layers import Conv, PReLU, mean_pool, resize
-from vfijax.models.base import ModelConfig
+from vfijax.models.base import Framing, ModelConfig
 from vfijax.models.flow import weighed_pairs
 from vfijax.ops.adacof import adacof
 
@@ -47,8 +47,12 @@ LAYERS: dict[str, tuple[tuple[str, ...], str]] = {
     "step_2": (("step_1",), "step_2"),
     "step_3": (("step_2",), "motion"),
 }
-EDGES = tuple(Edge(("coarse", layer), inputs, output) for layer, (inputs, output) in LAYERS.items())
+EDGES = tuple(
+    Edge(("coarse", layer), inputs, output, size=1 if layer == "match" else 3)
+    for layer, (inputs, output) in LAYERS.items()
+)
 SLOPES = ("stem", "down", "block_0", "step_0", "step_1", "step_2")  # followed by a PReLU
+SLOPE_PATHS = tuple(("coarse", f"{layer}_slope") for layer in SLOPES)
 FIXED = {"patch": 48, "costs": (2 * RADIUS + 1) ** 2, "motion": 2}
 WIDTHS = Widths.of(dict(stem=32, features=64, block=64, match=64, step_0=64, step_1=48, step_2=48))
 
@@ -74,7 +78,7 @@ class CoarseConfig(ModelConfig):
         return CoarseFlow(self, implementation)
 
     def graph(self) -> ChannelGraph:
-        return ChannelGraph(widths={**FIXED, **self.widths}, edges=EDGES, fixed=frozenset(FIXED))
+        return ChannelGraph({**FIXED, **self.widths}, EDGES, frozenset(FIXED), slopes=SLOPE_PATHS)
 
     def near_blend(self, tree: Any) -> Any:
         return {**tree, "coarse": begun(tree["coarse"])}
@@ -87,7 +91,7 @@ def begun(tree: Any) -> Any:
         if "kernel" not in layer:
             return layer
         gain = 0.0 if name == "step_3" else np.sqrt(6 / (1 + 0.25**2)) if name in SLOPES else np.sqrt(3)
-        gain *= 0.5 if name == "block_1" else 1.0
+        gain = float(gain) * (0.5 if name == "block_1" else 1.0)
         return {"kernel": layer["kernel"] * gain, "bias": jnp.zeros_like(layer["bias"])}
 
     return {name: started(name, layer) for name, layer in tree.items()}
@@ -120,9 +124,12 @@ class Coarse(nn.Module):
     steps: int
 
     @nn.compact
-    def __call__(self, f0: jax.Array, f1: jax.Array) -> tuple[jax.Array, ...]:
+    def __call__(self, f0: jax.Array, f1: jax.Array, reduction: int | None = None) -> tuple[jax.Array, ...]:
         """The motion from the first frame to the last, [B, 2, 2, H, W]: of the pixels of the first frame and
-        of those of the last, rows and columns, in pixels. First as found, then after each correction."""
+        of those of the last, rows and columns, in pixels. First as found, then after each correction.
+
+        `reduction` says how often frames are halved; by default as often as their size asks.
+        """
         layers = {name: self._layer(name) for name in LAYERS}
         slopes = {name: PReLU(name=f"{name}_slope") for name in SLOPES}
 
@@ -131,7 +138,7 @@ class Coarse(nn.Module):
             return slopes[name](x) if name in slopes else x
 
         batch, height, width, _ = f0.shape
-        small, reduction = reduced(jnp.concatenate([f0, f1]))
+        small, reduction = reduced(jnp.concatenate([f0, f1]), reduction)
         patches = space_to_depth(small - 0.5, CELL // 2)
         x = apply("down", apply("stem", patches))
         x = x + apply("block_1", apply("block_0", x))
@@ -163,17 +170,26 @@ class Coarse(nn.Module):
         return Conv(features, stride=stride, padding=dilation, dilation=dilation, name=name)
 
 
-def reduced(frames: jax.Array) -> tuple[jax.Array, int]:
-    """Frames [B, H, W, C], halved until they have at most `PIXELS` and with whole cells, and how often."""
-    height, width = frames.shape[1:3]
+def reduction_of(height: int, width: int) -> int:
+    """How often frames are halved until they have at most `PIXELS`."""
     times = 0
     while height * width > PIXELS * 4**times:
         times += 1
-    pads = [(0, -side % (CELL * 2**times)) for side in (height, width)]
-    frames = jnp.pad(frames, [(0, 0), *pads, (0, 0)], mode="edge")
-    for _ in range(times):
-        frames = mean_pool(frames)
-    return frames, times
+    return times
+
+
+def whole_cells(reduction: int) -> Framing:
+    """What makes of frames that will be halved so often some with whole cells."""
+    return Framing(CELL * 2**reduction, "edge")
+
+
+def reduced(frames: jax.Array, reduction: int | None = None) -> tuple[jax.Array, int]:
+    """Frames [B, H, W, C] with whole cells, halved so often or as their size asks; and how often."""
+    reduction = reduction_of(*frames.shape[1:3]) if reduction is None else reduction
+    small: Any = whole_cells(reduction).prepare(frames)
+    for _ in range(reduction):
+        small = mean_pool(small)
+    return small, reduction
 
 
 def space_to_depth(x: jax.Array, side: int) -> jax.Array:

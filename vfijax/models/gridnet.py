@@ -28,11 +28,16 @@ def gridnet_edges(inputs: tuple[str, ...]) -> tuple[Edge, ...]:
     edges = []
     for name, (source, target) in gridnet_blocks().items():
         sources = inputs if source == "synthesis_in" else (source,)
-        edges.append(Edge(("synthesis", name, "conv_0"), sources, f"{name}_mid"))
-        edges.append(Edge(("synthesis", name, "conv_1"), (f"{name}_mid",), target))
+        edges.append(Edge(("synthesis", name, "conv_0"), sources, f"{name}_mid", size=3))
+        edges.append(Edge(("synthesis", name, "conv_1"), (f"{name}_mid",), target, size=3))
         if name in ("lateral_init", "lateral_final"):
-            edges.append(Edge(("synthesis", name, "skip"), sources, target))
+            edges.append(Edge(("synthesis", name, "skip"), sources, target, size=3))
     return tuple(edges)
+
+
+def gridnet_slopes() -> tuple[tuple[str, ...], ...]:
+    """The paths of the PReLUs."""
+    return tuple(("synthesis", name, f"prelu_{i}") for name in gridnet_blocks() for i in (0, 1))
 
 
 def gridnet_widths() -> Widths:

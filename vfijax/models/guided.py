@@ -12,7 +12,7 @@ network found at an eighth of the size (`vfijax.models.coarse`); the motion is a
 here.
 """
 
-import functools
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -59,6 +59,16 @@ def layers(guesses: int, residual: bool) -> dict[str, tuple[tuple[str, ...], str
 HEADS = ("choice", "correction")
 
 
+def side_of(layer: str) -> int:
+    """Of its kernel."""
+    return 1 if layer.startswith(("up", "choice")) else 3
+
+
+def bent_after(layer: str) -> bool:
+    """Whether a PReLU follows, directly or after a sum."""
+    return layer.startswith(("down", "up")) or layer.endswith("_0")
+
+
 def full_widths() -> Widths:
     """Of the spaces of `weights` in the model that is shipped."""
     table = {f"level{level}": width for level, width in zip(LEVELS, (32, 48, 64, 96), strict=True)}
@@ -92,7 +102,7 @@ class GuidedConfig(FlowConfig):
         find = partial(find_motion, searches=self.searches)
         if not self.coarse:
             return on_host(find, self.guesses, f0, f1)
-        starts = _coarse_motion(self.coarse_widths, self.steps)(tree["coarse"], f0, f1)
+        starts = _coarse_motion(tree["coarse"], f0, f1, self.coarse_widths, self.steps)
         return on_host(
             lambda first, last, start: find(first, last, start=start), self.guesses, f0, f1, starts
         )
@@ -114,18 +124,22 @@ class GuidedConfig(FlowConfig):
         return Guided(self, implementation)
 
     def graph(self) -> ChannelGraph:
+        table = layers(self.guesses, self.residual)
         edges = [
-            Edge(("weights", name), inputs, output)
-            for name, (inputs, output) in layers(self.guesses, self.residual).items()
+            Edge(("weights", name), inputs, output, size=side_of(name))
+            for name, (inputs, output) in table.items()
         ]
+        slopes = [("weights", f"{name}_slope") for name in table if bent_after(name)]
         if self.coarse:
             edges += [
-                Edge(edge.path, tuple(_COARSE + s for s in edge.inputs), _COARSE + edge.output)
+                dataclasses.replace(
+                    edge, inputs=tuple(_COARSE + s for s in edge.inputs), output=_COARSE + edge.output
+                )
                 for edge in coarse.EDGES
             ]
-        return ChannelGraph(
-            widths={**self.fixed, **self.widths}, edges=tuple(edges), fixed=frozenset(self.fixed)
-        )
+            slopes += coarse.SLOPE_PATHS
+        widths = {**self.fixed, **self.widths}
+        return ChannelGraph(widths, tuple(edges), frozenset(self.fixed), slopes=tuple(slopes))
 
     def near_blend(self, tree: Any) -> Any:
         """Begins as `flow`."""
@@ -141,20 +155,31 @@ def _started(name: str, layer: Any) -> Any:
     if "kernel" not in layer:
         return layer
     gain = 0.0 if name in HEADS else np.sqrt(6 / (1 + 0.25**2)) if not name.endswith("_1") else 0.5
-    return {"kernel": layer["kernel"] * gain, "bias": jnp.zeros_like(layer["bias"])}
+    return {"kernel": layer["kernel"] * float(gain), "bias": jnp.zeros_like(layer["bias"])}
 
 
-@functools.cache
-def _coarse_motion(widths: Widths, steps: int) -> Any:
-    """A function from parameters and two batches of frames, uint8 or float, to the motion that `Coarse`
-    finds between them, a constant."""
+def _coarse_motion(tree: Any, f0: Any, f1: Any, widths: Widths, steps: int) -> jax.Array:
+    """The motion, a constant, that `Coarse` with the parameters `tree` finds between two batches of frames,
+    uint8 or float."""
+    size = f0.shape[1:3]
+    reduction = coarse.reduction_of(*size)
+    framing = coarse.whole_cells(reduction)
+    motion = _coarse_program(tree, framing.prepare(f0), framing.prepare(f1), widths, steps, reduction)
+    return motion if motion.shape[-2:] == size else _cropped(motion, *size)
 
-    def found(tree: Any, *frames: jax.Array) -> jax.Array:
-        floats = (to_float(jnp.asarray(frame)) for frame in frames)
-        motion: Any = Coarse(widths, steps).apply({"params": tree}, *floats)
-        return lax.stop_gradient(motion[-1])
 
-    return jax.jit(found)
+@partial(jax.jit, static_argnums=(3, 4, 5))
+def _coarse_program(
+    tree: Any, f0: jax.Array, f1: jax.Array, widths: Widths, steps: int, reduction: int
+) -> jax.Array:
+    frames = (to_float(jnp.asarray(frame)) for frame in (f0, f1))
+    motion: Any = Coarse(widths, steps).apply({"params": tree}, *frames, reduction)
+    return lax.stop_gradient(motion[-1])
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _cropped(motion: jax.Array, height: int, width: int) -> jax.Array:
+    return motion[..., :height, :width]
 
 
 class Guided(nn.Module):
@@ -236,8 +261,8 @@ class Weigher(nn.Module):
 
         def conv(name: str, *inputs: jax.Array) -> jax.Array:
             stride = 2 if name.startswith("down") and name != "down0" else 1
-            size, padding = (1, 0) if name.startswith(("up", "choice")) else (3, 1)
-            return Conv(widths[table[name][1]], size, stride=stride, padding=padding, name=name)(*inputs)
+            size = side_of(name)
+            return Conv(widths[table[name][1]], size, stride=stride, padding=size // 2, name=name)(*inputs)
 
         def bent(name: str, x: jax.Array) -> jax.Array:
             return PReLU(name=f"{name}_slope")(x)

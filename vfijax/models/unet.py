@@ -28,8 +28,8 @@ DECODER = (5, 4, 3, 2)
 MEAN = (0.4631, 0.4352, 0.3990)  # of R, G, B in AdaCoF's training frames; subtracted, not scaled
 
 Trunk = Literal["plain", "heterogeneous"]
-# The convolutions that a HetConv of the trunk adds up, with their groups.
-BRANCHES = {"grouped": 4, "pointwise": 1, "pointwise_grouped": 4}
+# The convolutions that a HetConv of the trunk adds up: their groups, and the sides of their kernels.
+BRANCHES = {"grouped": (4, 3), "pointwise": (1, 1), "pointwise_grouped": (4, 1)}
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,12 @@ def unet_edges(heads: Sequence[Head], trunk: Trunk = "plain") -> tuple[Edge, ...
     edges: list[Edge] = []
     for name, spaces in unet_layers(heads).items():
         if _is_heterogeneous(name, heads, trunk):
-            edges += (Edge(("unet", name, branch), *spaces, groups=n) for branch, n in BRANCHES.items())
+            edges += (
+                Edge(("unet", name, branch), *spaces, groups=groups, size=size)
+                for branch, (groups, size) in BRANCHES.items()
+            )
         else:
-            edges.append(Edge(("unet", name), *spaces))
+            edges.append(Edge(("unet", name), *spaces, size=3))
     return tuple(edges)
 
 
@@ -138,7 +141,7 @@ def near_copy(tree: Any, starts: Mapping[str, Start]) -> Any:
 
     def changed(layer: Any, gain: float, value: Any = 0.0) -> Any:
         bias = jnp.broadcast_to(jnp.asarray(value, layer["bias"].dtype), layer["bias"].shape)
-        return {"kernel": layer["kernel"] * gain, "bias": bias}
+        return {"kernel": layer["kernel"] * float(gain), "bias": bias}
 
     def started(name: str, layer: Any) -> Any:
         if "kernel" not in layer:  # a HetConv, whose branches add up

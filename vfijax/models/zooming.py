@@ -23,10 +23,12 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vfijax.channels import NO_WIDTHS, ChannelGraph, Edge, Widths
+from vfijax.inputs import check_frames, check_values
 from vfijax.layers import Conv, upsample
-from vfijax.models.base import Framing, ModelConfig
+from vfijax.models.base import Framing, ModelConfig, check_precision
 from vfijax.models.zooming_graph import (
     FEATURE_BLOCKS,
     SIDES,
@@ -37,7 +39,8 @@ from vfijax.models.zooming_graph import (
 )
 from vfijax.models.zooming_start import near_bilinear, published
 from vfijax.ops.deform_conv import deform_conv
-from vfijax.params import ModelParams
+from vfijax.ops.dispatch import check_implementation
+from vfijax.params import ModelParams, check_params
 
 Pyramid = tuple[jax.Array, jax.Array, jax.Array]  # whole, half and quarter size
 
@@ -382,21 +385,51 @@ def forward_clip(
 
     Args:
       params: a Zooming Slow-Mo model.
-      frames: [B, N, H, W, 3], float in [0, 1], RGB, N at least 2, any H and W.
+      frames: [B, N, H, W, 3], float in [0, 1], RGB, N, H and W at least 2.
       implementation: of the sampling op, see `vfijax.ops.dispatch`.
       precision: "float32", or "bfloat16" for the convolutions; sampling stays float32.
 
     Returns:
       [B, 2N-1, 4H, 4W, 3], float32, not clipped. Even time steps belong to the given frames, odd ones
       lie between them.
+
+    Raises:
+      TypeError: no `ModelParams`, frames that are no floating-point array.
+      ValueError: frames of another rank or size, NaN or another scale than [0, 1] (where values are known), a
+        model of another kind, an unknown implementation or precision.
     """
-    config = params.config
-    height, width = frames.shape[2:4]
-    below, right = -height % config.stride, -width % config.stride
-    frames = jnp.pad(jnp.asarray(frames, jnp.float32), ((0, 0), (0, 0), (0, below), (0, right), (0, 0)))
+    check_params("forward_clip", params)
+    params.config.check_kind("clip", "forward_clip")
+    check_implementation(implementation)
+    check_precision("forward_clip", precision)
+    check_frames("forward_clip", frames=frames)
+    if frames.dtype == jnp.uint8:
+        raise TypeError(
+            "forward_clip: frames is uint8; give floats in [0, 1], such as vfijax.levels.to_float"
+        )
+    shape = tuple(frames.shape)
+    if len(shape) != 5 or shape[-1] != 3 or shape[0] < 1 or min(shape[1:4]) < 2:
+        raise ValueError(
+            f"forward_clip: frames has shape {shape}; RGB [B, N, H, W, 3] is needed, B at least 1, N, H and "
+            "W at least 2"
+        )
+    check_values("forward_clip", "clip", frames=frames)
+    framing, config = params.config.framing, params.config
+    large = apply_to_clip(params, framing.prepare(frames), implementation=implementation, precision=precision)
+    return framing.restore(large, *shape[2:4], config.scale)
+
+
+def apply_to_clip(
+    params: ModelParams,
+    frames: jax.Array | np.ndarray,
+    *,
+    implementation: str = "auto",
+    precision: str = "float32",
+) -> jax.Array:
+    """`forward_clip` between `Framing.prepare` and `Framing.restore`."""
     tree = jax.tree.map(lambda leaf: leaf.astype(precision), params.tree)
-    large = config.module(implementation).apply({"params": tree}, frames, method="clip")
-    return large[:, :, : height * config.scale, : width * config.scale]
+    module: Any = params.config.module(implementation)
+    return module.apply({"params": tree}, jnp.asarray(frames, jnp.float32), method="clip")
 
 
 _PLAIN = ZoomingConfig("zooming_slowmo")

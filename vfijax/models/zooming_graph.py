@@ -5,6 +5,7 @@ deformable LSTM: the same kernels read them all.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
 
@@ -16,6 +17,7 @@ Alignment = Literal["fused", "warped"]
 FEATURE_BLOCKS = 5
 SIDES = ("first", "second")  # `first` aligns the first of two pyramids to the second, `second` the reverse
 FIXED = ("rgb", "fields")
+POINTWISE = ("fusion", "merge")  # convolutions of 1x1; all others are 3x3
 
 
 def zooming_edges(ablation: Ablation, alignment: Alignment, blocks: int) -> tuple[Edge, ...]:
@@ -48,7 +50,7 @@ def zooming_edges(ablation: Ablation, alignment: Alignment, blocks: int) -> tupl
         Edge(("frames", "hr"), ("up2",), "hr"),
         Edge(("frames", "last"), ("hr",), "rgb"),
     ]
-    return tuple(edges)
+    return tuple(replace(edge, size=1 if edge.path[-1] in POINTWISE else 3) for edge in edges)
 
 
 def _block_edges(part: str, blocks: int, space: str) -> list[Edge]:

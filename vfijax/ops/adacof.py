@@ -4,7 +4,8 @@
                                                           j + l*d - p + offset_x[t, i, j])
 
 with the tap t = k*F + l, the dilation d, and p = (F - 1)*d // 2, which centres the taps on the pixel
-(AdaCoF, eq. 3; CDFI, eq. 1; `docs/maths.md`). `image(y, x)` is the bilinear sample, edges replicated.
+(AdaCoF, eq. 3; CDFI, eq. 1; `docs/maths.md`); where (F - 1)*d is odd, half a pixel above and left of the
+middle. `image(y, x)` is the bilinear sample, edges replicated.
 
 Here are the public op and its gradient; `tap_sum` has the reference and the XLA implementation.
 """
@@ -15,9 +16,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from vfijax.inputs import floats, whole_number
 from vfijax.ops import tap_sum
 from vfijax.ops.bilinear import ROUNDINGS, Rounding, locate
 from vfijax.ops.dispatch import check_implementation, run
@@ -60,11 +61,13 @@ def adacof(
       [B, H, W, C] in the dtype of `image`, summed up in float32 or wider.
 
     Raises:
-      ValueError: shapes that do not fit each other, unknown rounding or implementation.
-      TypeError: arrays that are not floating point.
+      ValueError: shapes that do not fit each other, an axis of length 0, unknown rounding or implementation.
+      TypeError: what is no NumPy or JAX array of floating point; a dilation that is no whole number.
     """
     check_implementation(implementation)
-    image, weight, offset_y, offset_x = map(jnp.asarray, (image, weight, offset_y, offset_x))
+    arrays = {"image": image, "weight": weight, "offset_y": offset_y, "offset_x": offset_x}
+    image, weight, offset_y, offset_x = floats("adacof", axes=4, **arrays)
+    dilation = whole_number("adacof", "dilation", dilation, 1)
     _check(image, weight, offset_y, offset_x, dilation, rounding)
     if implementation == "reference":
         rule = _rule(image, weight, dilation, rounding)
@@ -73,19 +76,11 @@ def adacof(
 
 
 def _check(image: Any, weight: Any, offset_y: Any, offset_x: Any, dilation: int, rounding: str) -> None:
-    named = {"image": image, "weight": weight, "offset_y": offset_y, "offset_x": offset_x}
-    for name, array in named.items():
-        if array.ndim != 4:
-            raise ValueError(f"adacof: {name} has shape {array.shape}; four axes are needed")
-        if not jnp.issubdtype(array.dtype, jnp.floating):
-            raise TypeError(f"adacof: {name} is {array.dtype}; a floating dtype is needed")
     if not weight.shape == offset_y.shape == offset_x.shape:
         shapes = (weight.shape, offset_y.shape, offset_x.shape)
         raise ValueError(f"adacof: weight, offset_y and offset_x have shapes {shapes}; they must be equal")
     if rounding not in ROUNDINGS:
         raise ValueError(f"adacof: rounding is {rounding!r}; give one of {', '.join(ROUNDINGS)}")
-    if dilation < 1:
-        raise ValueError(f"adacof: dilation is {dilation}; it must be at least 1")
     batch, taps, height, width = weight.shape
     size = math.isqrt(taps)
     if size * size != taps:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from vfijax.inputs import floats
 from vfijax.ops.bilinear import clamped_index
 from vfijax.ops.dispatch import check_without_kernel
 from vfijax.ops.tap_sum import accumulator
@@ -41,11 +42,11 @@ def bicubic(
       [B, H, W, C] in the dtype of `image`, summed up in float32 or wider.
 
     Raises:
-      ValueError: shapes that do not fit each other, unknown implementation.
-      TypeError: arrays that are not floating point.
+      ValueError: shapes that do not fit each other, an axis of length 0, unknown implementation.
+      TypeError: what is no NumPy or JAX array of floating point.
     """
     check_without_kernel("bicubic", implementation)
-    image, offset_y, offset_x = map(jnp.asarray, (image, offset_y, offset_x))
+    image, offset_y, offset_x = floats("bicubic", image=image, offset_y=offset_y, offset_x=offset_x)
     _check(image, offset_y, offset_x)
     if implementation == "reference":
         return _reference(image, offset_y, offset_x)
@@ -53,9 +54,6 @@ def bicubic(
 
 
 def _check(image: Any, offset_y: Any, offset_x: Any) -> None:
-    for name, array in {"image": image, "offset_y": offset_y, "offset_x": offset_x}.items():
-        if not jnp.issubdtype(array.dtype, jnp.floating):
-            raise TypeError(f"bicubic: {name} is {array.dtype}; a floating dtype is needed")
     if image.ndim != 4:
         raise ValueError(f"bicubic: image has shape {image.shape}; [B, H, W, C] is needed")
     if not offset_y.shape == offset_x.shape == image.shape[:3]:

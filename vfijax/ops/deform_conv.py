@@ -13,7 +13,6 @@ Contents: the public op with its gradient, the reference, and the XLA implementa
 
 from collections.abc import Sequence
 from functools import partial
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from vfijax.inputs import floats, whole_number
 from vfijax.ops.bilinear import CORNERS, locate
 from vfijax.ops.dispatch import check_without_kernel
 from vfijax.ops.tap_sum import BAND_SIZE, accumulator, in_bands, whole
@@ -69,35 +69,27 @@ def deform_conv(
       H' = (H + 2*padding - dilation*(K-1) - 1) // stride + 1 and W' likewise.
 
     Raises:
-      ValueError: shapes that do not fit each other, unknown implementation.
-      TypeError: arrays that are not floating point.
+      ValueError: shapes that do not fit each other, an axis of length 0, numbers out of range, unknown
+        implementation.
+      TypeError: what is no NumPy or JAX array of floating point; stride, padding or dilation that is no
+        whole number.
     """
     check_without_kernel("deform_conv", implementation)
-    arrays = (image, offset_y, offset_x, mask, kernel)
-    image, offset_y, offset_x, mask, kernel = map(jnp.asarray, arrays)
-    geometry = Geometry(kernel.shape[0] if kernel.ndim else 0, stride, padding, dilation)
+    arrays = {"image": image, "offset_y": offset_y, "offset_x": offset_x, "mask": mask, "kernel": kernel}
+    image, offset_y, offset_x, mask, kernel = floats("deform_conv", axes=4, **arrays)
+    numbers = {"stride": (stride, 1), "padding": (padding, 0), "dilation": (dilation, 1)}
+    geometry = Geometry(
+        kernel.shape[0], *(whole_number("deform_conv", name, *number) for name, number in numbers.items())
+    )
     _check(image, offset_y, offset_x, mask, kernel, geometry)
     function = reference if implementation == "reference" else _deform_conv
     return function(image, offset_y, offset_x, mask, kernel, geometry)
 
 
 def _check(image: Any, offset_y: Any, offset_x: Any, mask: Any, kernel: Any, geometry: Geometry) -> None:
-    fields = {"offset_y": offset_y, "offset_x": offset_x, "mask": mask}
-    for name, array in {"image": image, **fields, "kernel": kernel}.items():
-        if array.ndim != 4:
-            raise ValueError(f"deform_conv: {name} has shape {array.shape}; four axes are needed")
-        if 0 in array.shape:
-            raise ValueError(f"deform_conv: {name} has shape {array.shape}; every axis needs at least 1")
-        if not jnp.issubdtype(array.dtype, jnp.floating):
-            raise TypeError(f"deform_conv: {name} is {array.dtype}; a floating dtype is needed")
     if not offset_y.shape == offset_x.shape == mask.shape:
-        shapes = tuple(field.shape for field in fields.values())
+        shapes = (offset_y.shape, offset_x.shape, mask.shape)
         raise ValueError(f"deform_conv: offset_y, offset_x and mask have shapes {shapes}; they must be equal")
-    for name, least in {"stride": 1, "padding": 0, "dilation": 1}.items():
-        if not isinstance(getattr(geometry, name), Integral):
-            raise TypeError(f"deform_conv: {name} is {getattr(geometry, name)!r}; a whole number is needed")
-        if getattr(geometry, name) < least:
-            raise ValueError(f"deform_conv: {name} is {getattr(geometry, name)}; at least {least} is needed")
     batch, height, width, channels = image.shape
     size = geometry.size
     if kernel.shape[:3] != (size, size, channels):

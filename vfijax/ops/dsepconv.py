@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from vfijax.inputs import floats
 from vfijax.ops import tap_sum
 from vfijax.ops.bilinear import Position, locate
 from vfijax.ops.dispatch import check_without_kernel
@@ -43,7 +44,7 @@ def dsepconv(
     image is left out where nothing asks for it. (The published kernel has none.)
 
     Args:
-      image: [B, H, W, C] with any C, whose edges are replicated by n // 2; or already padded,
+      image: [B, H, W, C] with any C, whose edges are replicated by n // 2 (odd n only); or already padded,
         [B, H + n - 1, W + n - 1, C]. Any value range; float16 to float64.
       vertical, horizontal: [B, n, H, W], the kernels along rows and columns; not normalised.
       offset_y, offset_x: [B, n*n, H, W], tap-major, in pixels; rows, then columns (the published names
@@ -58,15 +59,16 @@ def dsepconv(
       [B, H, W, C] in the dtype of `image`, summed up in float32 or wider.
 
     Raises:
-      ValueError: shapes that do not fit each other, unknown grid or implementation.
-      TypeError: arrays that are not floating point.
+      ValueError: shapes that do not fit each other, an axis of length 0, unknown grid or implementation.
+      TypeError: what is no NumPy or JAX array of floating point.
     """
     check_without_kernel("dsepconv", implementation)
     if grid not in GRIDS:
         raise ValueError(f"dsepconv: grid is {grid!r}; give one of {', '.join(GRIDS)}")
-    image, vertical, horizontal = map(jnp.asarray, (image, vertical, horizontal))
-    offset_y, offset_x = map(jnp.asarray, (offset_y, offset_x))
-    mask = None if mask is None else jnp.asarray(mask)
+    arrays = {"image": image, "vertical": vertical, "horizontal": horizontal}
+    arrays |= {"offset_y": offset_y, "offset_x": offset_x} | ({} if mask is None else {"mask": mask})
+    image, vertical, horizontal, offset_y, offset_x, *masks = floats("dsepconv", axes=4, **arrays)
+    mask = masks[0] if masks else None
     _check(image, vertical, horizontal, offset_y, offset_x, mask)
     weight = _tap_weight(vertical, horizontal, mask)
     if implementation == "reference":
@@ -75,13 +77,7 @@ def dsepconv(
 
 
 def _check(image: Any, vertical: Any, horizontal: Any, offset_y: Any, offset_x: Any, mask: Any) -> None:
-    kernels = {"vertical": vertical, "horizontal": horizontal}
     fields = {"offset_y": offset_y, "offset_x": offset_x} | ({} if mask is None else {"mask": mask})
-    for name, array in {"image": image, **kernels, **fields}.items():
-        if array.ndim != 4:
-            raise ValueError(f"dsepconv: {name} has shape {array.shape}; four axes are needed")
-        if not jnp.issubdtype(array.dtype, jnp.floating):
-            raise TypeError(f"dsepconv: {name} is {array.dtype}; a floating dtype is needed")
     if vertical.shape != horizontal.shape:
         shapes = (vertical.shape, horizontal.shape)
         raise ValueError(f"dsepconv: vertical and horizontal have shapes {shapes}; they must be equal")
@@ -97,6 +93,11 @@ def _check(image: Any, vertical: Any, horizontal: Any, offset_y: Any, offset_x: 
         raise ValueError(
             f"dsepconv: image is {image.shape} but kernels of {n} taps over {batch}x{height}x{width} need "
             f"[{batch}, {height}, {width}, C], or padded [{batch}, {padded[0]}, {padded[1]}, C]"
+        )
+    if n % 2 == 0 and image.shape[1:3] != padded:
+        raise ValueError(
+            f"dsepconv: n={n} is even, so that no tap is the centre; pad the image to "
+            f"[{batch}, {padded[0]}, {padded[1]}, C] on the sides you want"
         )
 
 

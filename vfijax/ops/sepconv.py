@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from vfijax.inputs import floats
 from vfijax.ops.dispatch import check_without_kernel
 from vfijax.ops.tap_sum import accumulator
 
@@ -30,7 +31,9 @@ def sepconv(
     """Filters every pixel with the outer product of two kernels of its own.
 
     Differentiable in all three arrays, exactly. The gradient of the image is left out where nothing
-    asks for it. Memory beside the arguments and results is a few images, never n of them.
+    asks for it. Numbers are finite: one that is not, in the image or a kernel, reaches the outputs of up to
+    `TILE` columns beside it, since zeros of a banded matrix are multiplied too. Memory beside the arguments
+    and results is a few images, never n of them.
 
     Args:
       image: [B, H, W, C] with any C, whose edges are replicated (odd n only); or already padded,
@@ -43,12 +46,13 @@ def sepconv(
       [B, H, W, C] in the dtype of `image`, summed up in float32 or wider.
 
     Raises:
-      ValueError: shapes that do not fit each other, an implementation that does not exist.
-      TypeError: arrays that are not floating point.
+      ValueError: shapes that do not fit each other, an axis of length 0, an implementation that does not
+        exist.
+      TypeError: what is no NumPy or JAX array of floating point.
     """
     check_without_kernel("sepconv", implementation)
-    image, vertical, horizontal = map(jnp.asarray, (image, vertical, horizontal))
-    _check_arrays("sepconv", image=image, vertical=vertical, horizontal=horizontal)
+    arrays = {"image": image, "vertical": vertical, "horizontal": horizontal}
+    image, vertical, horizontal = floats("sepconv", axes=4, **arrays)
     if vertical.shape != horizontal.shape:
         shapes = (vertical.shape, horizontal.shape)
         raise ValueError(f"sepconv: vertical and horizontal have shapes {shapes}; they must be equal")
@@ -75,12 +79,12 @@ def adaptive_conv(image: jax.Array, kernel: jax.Array, *, implementation: str = 
       [B, H, W, C] in the dtype of `image`, summed up in float32 or wider.
 
     Raises:
-      ValueError: shapes that do not fit each other, an implementation that does not exist.
-      TypeError: arrays that are not floating point.
+      ValueError: shapes that do not fit each other, an axis of length 0, an implementation that does not
+        exist.
+      TypeError: what is no NumPy or JAX array of floating point.
     """
     check_without_kernel("adaptive_conv", implementation)
-    image, kernel = map(jnp.asarray, (image, kernel))
-    _check_arrays("adaptive_conv", image=image, kernel=kernel)
+    image, kernel = floats("adaptive_conv", axes=4, image=image, kernel=kernel)
     n = math.isqrt(kernel.shape[1])
     if n * n != kernel.shape[1]:
         raise ValueError(
@@ -91,18 +95,8 @@ def adaptive_conv(image: jax.Array, kernel: jax.Array, *, implementation: str = 
     return _run(op, n, image, kernel)
 
 
-def _check_arrays(op: str, **named: jax.Array) -> None:
-    for name, array in named.items():
-        if array.ndim != 4:
-            raise ValueError(f"{op}: {name} has shape {array.shape}; four axes are needed")
-        if not jnp.issubdtype(array.dtype, jnp.floating):
-            raise TypeError(f"{op}: {name} is {array.dtype}; a floating dtype is needed")
-
-
 def _check_image(op: str, image: jax.Array, kernel: jax.Array, n: int) -> None:
     batch, _, height, width = kernel.shape
-    if n < 1:
-        raise ValueError(f"{op}: the kernels have shape {kernel.shape}; at least one tap is needed")
     padded = (height + n - 1, width + n - 1)
     if image.shape[0] != batch or image.shape[1:3] not in ((height, width), padded):
         raise ValueError(

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vfijax.files import given_path
+from vfijax.inputs import check_arrays, check_images, check_scale, extremes, known
 from vfijax.perceptual.networks import features
 from vfijax.perceptual.weights import PathLike, checked, load_features, read, way_to_get
 
@@ -39,7 +40,7 @@ BACKBONES: dict[str, Backbone] = {
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Lpips:
     """LPIPS ready to use; a pytree, so that its weights pass through `jax.jit` as an argument.
 
@@ -58,6 +59,9 @@ class Lpips:
     def label(self) -> str:
         """Network and range in words; scores of different labels do not compare."""
         return f"LPIPS {self.net} {'[0,1]' if self.value_range == '01' else '[-1,1]'}"
+
+    def __repr__(self) -> str:
+        return f"Lpips({self.label})"
 
 
 def load_lpips(
@@ -103,8 +107,12 @@ def lpips(params: Lpips, prediction: jax.Array, target: jax.Array) -> jax.Array:
     0.1.4 with `LPIPS(net, version="0.1")`. Differentiable with respect to the images.
 
     Raises:
-      ValueError: images of other or of different shapes, or too small for the network.
+      TypeError: no `Lpips`, images that are no float arrays.
+      ValueError: images of other or of different shapes, empty, or too small for the network; where values
+        are known, a target of another scale.
     """
+    if not isinstance(params, Lpips):
+        raise TypeError(f"lpips: params is {type(params).__name__}; give what load_lpips returns")
     backbone = BACKBONES[params.net]
     _check(prediction, target, backbone.least)
     images = jnp.stack([jnp.asarray(prediction), jnp.asarray(target)]).reshape(-1, *target.shape[-3:])
@@ -159,14 +167,18 @@ def _installed_heads(net: str) -> Path | None:
     return None
 
 
-def _check(prediction: jax.Array, target: jax.Array, least: int) -> None:
+def _check(prediction: Any, target: Any, least: int) -> None:
+    check_arrays("lpips", prediction=prediction, target=target)
     if prediction.shape != target.shape or target.ndim < 3 or target.shape[-1] != 3:
         raise ValueError(
             f"lpips: prediction is {tuple(prediction.shape)} and target {tuple(target.shape)}; "
             "give both as [..., H, W, 3]"
         )
+    check_images("lpips", prediction, target, "in [0, 1], e.g. uint8 / 255")
     if min(target.shape[-3:-1]) < least:
         raise ValueError(
             f"lpips: images of {target.shape[-3]}x{target.shape[-2]} are smaller than {least}x{least}, "
             "the least size of the network"
         )
+    if known(target):  # predictions are scored whatever they are: a network may have diverged
+        check_scale("lpips", "target", *extremes(target))

@@ -9,7 +9,7 @@ import numpy as np
 from jax.tree_util import tree_leaves_with_path as leaves_with_path
 
 from vfijax.channels import ChannelGraph, Edge
-from vfijax.models import create, shapes
+from vfijax.models import create, traced_shapes
 from vfijax.models.base import graph_of
 from vfijax.params import ModelParams
 from vfijax.prune.strength import PerChannel, strength
@@ -46,7 +46,7 @@ def shrink(
     if init != "slice":
         raise ValueError(f"shrink: init is {init!r}; it is slice or fresh")
     tree = shrink_tree(params.tree, graph, changes)
-    _compare(tree, shapes(config), type(config).__name__)
+    _compare(tree, traced_shapes(config), type(config).__name__)
     return ModelParams(tree, config)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from vfijax.media import Frame, read_ahead
 from vfijax.pairs import find_motion, interpolate_n
-from vfijax.params import ModelParams
+from vfijax.params import ModelParams, check_params
 from vfijax.video.pipeline import Output, Summary, device_memory, stream, timed
 from vfijax.video.timing import Timing
 
@@ -48,6 +48,7 @@ def interpolate_video(
       OSError: the target cannot be written.
       MemoryError: the frames do not fit on the device.
     """
+    check_params("interpolate_video", params)
     params.config.check_kind("pair", "interpolate_video")
 
     def make(frames: Iterator[Frame], timing: Timing) -> Iterator[Frame | None]:

@@ -12,7 +12,7 @@ import numpy as np
 from vfijax.clip_windows import WINDOW, Plan, complete, plan
 from vfijax.clips import zoom
 from vfijax.media import Frame, MediaError
-from vfijax.params import ModelParams
+from vfijax.params import ModelParams, check_params
 from vfijax.video.pipeline import Output, Summary, device_memory, stream, timed
 from vfijax.video.scenes import scenes
 from vfijax.video.tiles import Grid, Strip, tiles
@@ -69,6 +69,7 @@ def zoom_video(
       MediaError: also for fewer frames than a window with `published`.
       ValueError: a model of another architecture, a window, overlap or tile out of range.
     """
+    check_params("zoom_video", params)
     params.config.check_kind("clip", "zoom_video")
     divided = plan(window, overlap, published)
     cover = partial(tiles, tile=tile, overlap=tile_overlap, stride=params.config.stride)
