@@ -109,7 +109,12 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize(("program", "arguments", "name"), COMMANDS, ids=lambda value: str(value)[:60])
+def named(value):
+    """A function by its module: the place in memory that `str` gives differs between workers."""
+    return getattr(value, "__module__", str(value))
+
+
+@pytest.mark.parametrize(("program", "arguments", "name"), COMMANDS, ids=named)
 def test_a_command_says_which_argument_is_empty(program, arguments, name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert program(arguments) == 1
