@@ -123,7 +123,14 @@ class ChannelGraph:
         return read, widths[edge.output] * edge.repeat * edge.tile
 
     def shapes(self) -> dict[str, Any] | None:
-        """The shape of every parameter, as a tree; None where an edge does not say its size."""
+        """The shape of every parameter, as a tree; None where an edge does not say its size.
+
+        Raises:
+          ValueError: `widths` lacks a space.
+        """
+        spaces = {space for edge in self.edges for space in (*edge.inputs, edge.output)}
+        if missing := sorted(spaces - self.widths.keys()):
+            raise ValueError(f"no channel space {missing[0]}")
         leaves: dict[tuple[str, ...], tuple[int, ...]] = {(*path, "slope"): (1,) for path in self.slopes}
         for edge in self.edges:
             read, written = self.sizes(edge)

@@ -373,7 +373,7 @@ UNPADDED = [
     adacof_case("five taps a side", size=5),
     *(kernel_case(op, "five taps", n=5, padded=False) for op in (sepconv, adaptive_conv)),
     dsepconv_case("five taps", n=5, reach=4.0),
-    dsepconv_case("four taps, centred", n=4, reach=4.0, grid="centred"),
+    dsepconv_case("three taps, centred", n=3, reach=4.0, grid="centred"),
 ]
 
 CASES = [*ADACOF, *SEPCONV, *DSEPCONV, *DEFORM_CONV, *BICUBIC, *SMALL]

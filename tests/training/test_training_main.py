@@ -226,7 +226,7 @@ def test_help_names_models_presets_and_flags(here, capsys):
             ["--help"],
             ["usage: python -m train.main ", "The defaults below are those of cdfi", "--steps"],
         ),
-        (main, ["--preset", "tiny", "-h"], ["The defaults below are those of adacof"]),
+        (main, ["--preset", "tiny", "-h"], ["The defaults below are those of tiny"]),
         (main, ["--resume", "--help"], ["--resume: go on"]),
         (compress.main, ["--help"], ["usage: python -m train.compress ", "--shrink.rule", "table.md"]),
         (compress.main, ["--model", "adacof", "--help"], ["--retrain-steps"]),
