@@ -22,6 +22,7 @@ KEPT = Path(__file__).parents[1] / ".cache" / "jax-tests"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(KEPT / version("jax"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["PYTHONWARNINGS"] = "ignore:Error reading persistent compilation cache entry"
+os.environ["VFIJAX_CACHE"] = str(KEPT.parent / "nothing-fetched")  # whatever weights the user has fetched
 DAYS = 14  # without being read, after which a program is dropped
 
 import jax  # noqa: E402 - it reads the environment
