@@ -111,6 +111,7 @@ NO_ARRAYS = {
     "nothing": (lambda a: None, "NoneType; give a NumPy or JAX array"),
     "another byte order": (lambda a: a.astype(">f4"), r">f4, of foreign byte order; .*astype\('float32'\)"),
     "another byte order, 16 bits": (lambda a: a.astype(">u2"), r">u2, of foreign byte .*astype\('uint16'\)"),
+    "a masked array": (np.ma.masked_array, r"a masked array; give .*\.filled\(0\)"),
     "more digits than JAX has": (lambda a: a.astype(np.longdouble), r".*; give .*\.astype\(np\.float32\)"),
 }
 
@@ -172,6 +173,11 @@ def test_floats_of_another_scale_are_refused_with_the_divisor(function, scale, a
         call(array(make(good)))
 
 
+def test_values_of_no_usual_scale_are_given_no_formula():
+    with pytest.raises(ValueError, match=r"from -5 to -4; floats from 0 to 1 are needed$"):
+        vfijax.interpolate(BLEND, np.clip(FRAME - 5, -5, -4), FRAME)
+
+
 def test_a_little_overshoot_of_a_network_is_no_other_scale():
     frames = 1.8 * FRAME - 0.4
     np.testing.assert_array_equal(vfijax.interpolate(BLEND, frames, frames), frames)
@@ -204,6 +210,8 @@ def test_an_axis_without_an_element_is_refused(function, axis):
 
 
 def test_a_batch_of_none_is_named():
+    with pytest.raises(ValueError, match=r"prediction has shape \(0, 32, 32, 3\); every axis needs"):
+        metrics.psnr(BATCH[:0], BATCH)
     with pytest.raises(ValueError, match=r"f0 has shape \(0, 32, 32, 3\), a batch of none; give one"):
         vfijax.interpolate(BLEND, BATCH[:0], BATCH[:0])
 
@@ -286,7 +294,7 @@ def test_whole_numbers_of_any_type_are_taken(number):
     assert adacof(BATCH, *fields, dilation=number).shape == BATCH.shape
 
 
-@pytest.mark.parametrize("number", [1.5, 3.0, "3", None, np.asarray([3]), np.float32(3)])
+@pytest.mark.parametrize("number", [1.5, 3.0, "3", None, np.asarray([3]), np.float32(3), True])
 def test_what_is_no_whole_number_is_refused(number):
     for call in (
         lambda: vfijax.interpolate_n(BLEND, FRAME, FRAME, number),
@@ -319,6 +327,8 @@ def test_keys_of_jax_are_taken_and_others_refused():
         create("blend", -1)
     with pytest.raises(TypeError, match=r"create: name is dict; give the name of a model or a config"):
         create({}, 0)
+    with pytest.raises(TypeError, match="the name of the model is CDFIConfig; give a str, such as 'cdfi'"):
+        vfijax.convert.from_torch(vfijax.MODELS["cdfi"], {})
 
 
 def test_the_key_of_a_generator_is_no_image():

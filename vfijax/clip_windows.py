@@ -54,6 +54,8 @@ def check_window(window: int, overlap: int) -> None:
 
 def _whole(name: str, value: int) -> int:
     try:
+        if isinstance(value, bool):  # which is 0 or 1 to Python
+            raise TypeError
         return operator.index(value)
     except TypeError:
         raise TypeError(f"{name} is {value!r}; give a whole number of frames") from None

@@ -48,12 +48,11 @@ def download(
     Args:
       address: `https://HOST/PATH`.
       path: where to write; the folder is there.
-      mirror: `http(s)://OTHER`, to ask for `OTHER/PATH` instead.
+      mirror: `http(s)://OTHER` (`is_server`), to ask for `OTHER/PATH` instead.
       progress: told megabytes that are here, and in all.
       tell: told in a line where it goes on.
 
     Raises:
-      ValueError: the mirror is no address.
       DownloadError: no answer, an error as answer, or cut off.
       OSError: the file cannot be written.
     """
@@ -86,11 +85,14 @@ def download(
     os.replace(partial, path)
 
 
+def is_server(address: str) -> bool:
+    """Whether an address is `http(s)://HOST`, whatever comes after it."""
+    return re.match(r"https?://[^/]", address) is not None
+
+
 def _mirrored(address: str, mirror: str) -> str:
     if not mirror:
         return address
-    if not re.match(r"https?://[^/]", mirror):
-        raise ValueError(f"the mirror is {mirror!r}; give an address such as https://HOST")
     return mirror.rstrip("/") + urllib.parse.urlsplit(address).path
 
 

@@ -37,6 +37,8 @@ def whole_number(user: str, name: str, value: Any, least: int) -> int:
     """
     try:
         number = operator.index(value)
+        if isinstance(value, bool | np.bool_):  # which is 0 or 1 to Python
+            raise TypeError
     except TypeError:  # also of what is traced
         given = repr(value) if known(value) else "traced"
         raise TypeError(f"{user}: {name} is {given}; a whole number is needed") from None
@@ -52,6 +54,8 @@ def check_arrays(user: str, **named: Any) -> None:
             raise TypeError(
                 f"{user}: {name} is {_kind(value)}; give a NumPy or JAX array, {_way(name, value)}"
             )
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError(f"{user}: {name} is a masked array; give {name}.filled(0), or another value")
         if not getattr(value.dtype, "isnative", True):  # which the dtype of a jax.random key does not say
             native = value.dtype.newbyteorder("=").name
             raise TypeError(
@@ -101,7 +105,8 @@ def check_images(user: str, prediction: Any, target: Any, way: str = "in [0, 1]"
         if not jnp.issubdtype(image.dtype, jnp.floating):
             raise TypeError(f"{user}: {name} is {image.dtype}; give floats {way}")
         if image.ndim < 3 or 0 in image.shape:
-            raise ValueError(f"{user}: {name} has shape {tuple(image.shape)}; give [..., H, W, C]")
+            needed = "give [..., H, W, C]" if image.ndim < 3 else "every axis needs at least 1"
+            raise ValueError(f"{user}: {name} has shape {tuple(image.shape)}; {needed}")
     if prediction.shape != target.shape:
         raise ValueError(
             f"{user}: prediction is {tuple(prediction.shape)} but target is {tuple(target.shape)}; "
@@ -135,12 +140,13 @@ def check_scale(user: str, name: str, low: float, high: float, peak: float = 1.0
     """Raises ValueError for values that are not those of floats in [0, peak]; some overshoot is none."""
     if low >= LEAST * peak and high <= MOST * peak:
         return
-    # Frames in [-1, 1] reach -1; all else was not divided.
-    signed = low < LEAST * peak and high <= MOST * peak
-    way = f"({name} + 1) / 2 of values from -1 to 1" if signed else f"{name} / 255 of values from 0 to 255"
+    way = ""  # for values of no usual scale
+    if low >= LEAST * peak:
+        way = f", such as {name} / 255 of values from 0 to 255"
+    elif -MOST * peak <= low and high <= MOST * peak:
+        way = f", such as ({name} + 1) / 2 of values from -1 to 1"
     raise ValueError(
-        f"{user}: {name} has values from {low:.4g} to {high:.4g}; floats from 0 to {peak:g} are needed, such "
-        f"as {way}"
+        f"{user}: {name} has values from {low:.4g} to {high:.4g}; floats from 0 to {peak:g} are needed{way}"
     )
 
 

@@ -436,7 +436,7 @@ def test_an_address_that_leads_away_from_https_is_refused(cdfi, cache, monkeypat
 @pytest.mark.parametrize("mirror", ["file:///etc", "127.0.0.1:80", "https://"])
 def test_a_mirror_that_is_no_address_is_refused(cdfi, cache, capsys, monkeypatch, mirror):
     monkeypatch.setenv("VFIJAX_MIRROR", mirror)
-    assert f"the mirror is {mirror!r}; give an address such as https://HOST" in refused(
+    assert f"VFIJAX_MIRROR is {mirror!r}; give an address such as https://HOST" in refused(
         capsys, "fetch", "cdfi"
     )
 
@@ -491,7 +491,7 @@ def test_without_a_home_what_needs_none_goes_on_and_fetching_says_what_is_missin
         (["cdffi"], "no published weights are called 'cdffi'; did you mean 'cdfi'?"),
         (["cdfi", "nothing"], "no published weights are called 'nothing'"),
         (["edsc_m"], "on a drive that https://github.com/Xianhang/EDSC-pytorch links"),
-        (["dsepconv"], "no published weights are called 'dsepconv'"),
+        (["dsepconv"], "dsepconv has no published weights; `vfijax models` lists those that have"),
     ],
 )
 def test_names_are_checked_before_anything_is_downloaded(cdfi, server, capsys, arguments, message):

@@ -64,7 +64,14 @@ DEFAULT = "flow"  # what `vfijax.load()` and commands without `--model` take; it
 
 
 def config_for(name: str, **changes: Any) -> ModelConfig:
-    """The config of `MODELS[name]` with some fields changed. Raises ValueError for unknown names."""
+    """The config of `MODELS[name]` with some fields changed.
+
+    Raises:
+      ValueError: an unknown model or field.
+      TypeError: `name` is no str.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"the name of the model is {type(name).__name__}; give a str, such as 'cdfi'")
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}{nearest(name, MODELS)} (models: {', '.join(MODELS)})")
     return MODELS[name].replace(**changes)

@@ -17,8 +17,9 @@ from pathlib import Path
 from vfijax.checkpoint import CheckpointError, load, save
 from vfijax.command import Progress, nearest
 from vfijax.convert import from_torch
-from vfijax.download import DownloadError, download, silent, unseen
+from vfijax.download import DownloadError, download, is_server, silent, unseen
 from vfijax.files import cache_folder, write_text
+from vfijax.models import MODELS
 from vfijax.params import ModelParams
 from vfijax.weights.published import (
     FETCHABLE,
@@ -73,7 +74,9 @@ def fetch(
             f"fetch: {published.file} is a file of PyTorch, which is not installed; install it with "
             "`pip install -e '.[convert]'` in a checkout of vfijax"
         )
-    server = os.environ.get(MIRROR, "") if mirror is None else mirror
+    server, given_by = (os.environ.get(MIRROR, ""), MIRROR) if mirror is None else (mirror, "mirror")
+    if server and not is_server(server):
+        raise ValueError(f"fetch: {given_by} is {server!r}; give an address such as https://HOST")
     get = partial(download, mirror=server, progress=progress, tell=tell)
     with _alone(name, tell):
         if not overwrite and _whole(target):
@@ -94,6 +97,8 @@ def known(name: str) -> str:
     name = OTHER_NAMES.get(name, name)
     if name in PUBLISHED and name not in FETCHABLE:
         raise ValueError(f"fetch: {name} cannot be fetched; {how_to_get(name)}")
+    if name not in FETCHABLE and name in MODELS:
+        raise ValueError(f"fetch: {name} has no published weights; `vfijax models` lists those that have")
     if name not in FETCHABLE:
         raise ValueError(
             f"fetch: no published weights are called {name!r}{nearest(name, PUBLISHED)} "
@@ -214,6 +219,6 @@ def _wrong(published: Published, file: Path, reason: str) -> DownloadError:
     size = file.stat().st_size
     file.unlink()
     return DownloadError(
-        f"fetch: what {published.address} sent is not the published file ({size:,} bytes; {reason}); it was "
-        f"deleted. See {published.authors.page}"
+        f"fetch: what came for {published.address} is not the published file ({size:,} bytes; {reason}); it "
+        f"was deleted. See {published.authors.page}"
     )
