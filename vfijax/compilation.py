@@ -25,9 +25,7 @@ from vfijax.files import cache_folder
 
 VARIABLE = "VFIJAX_COMPILATION_CACHE"  # a folder, or `off`
 BYTES = 2**30  # kept at most; what has not been used for longest goes first
-PER_LOWERING = (
-    35.0  # seconds that XLA takes, for each of lowering: 20 to 50 in training steps of eight networks
-)
+PER_LOWERING = 15.0  # seconds that XLA takes, for each of lowering: 10 to 24 in gradients of five networks
 WORTH_SAYING = 5.0  # seconds expected, below which nothing is said
 _CHECKED = ".checked"  # when the programs in a folder were last looked at
 

@@ -1,7 +1,7 @@
 """Layers written to match the published PyTorch networks exactly. NHWC images, HWIO kernels.
 
 What every network calls many times with few shapes is jitted: it is then traced once for each shape, and
-lowered as a function, which takes the compiler half the time. The programs stay what they were.
+lowered as a function, which the compiler reads sooner.
 """
 
 from collections.abc import Sequence
